@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+# make               packages, source, series, two kernels, image, both boots, one table
+# make test          everything, on both kernels (under an hour on two cores)
+# make check         the quick round (under five minutes once built)
+# make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
+# make shell KERNEL=patched|vanilla
+# make series        the series as mails, in build/series
+# make check-series  every patch builds in every configuration, and is clean
+# make clean         removes build/
+#
+# KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package.
+# NOBUILD=1 with exec and shell: boots what is built, looks at nothing else.
+
+H := tools/harness
+
+# As they were given: a $ in a command is the guest's.
+override CMD := $(value CMD)
+override APPEND := $(value APPEND)
+export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS
+
+.NOTPARALLEL:
+.PHONY: all packages source kernels image selftests exec shell test check series check-series clean help ready
+
+all: kernels image selftests
+	@$(H)/tests.sh contract
+
+packages:
+	@$(H)/packages.sh
+
+source: packages
+	@$(H)/source.sh
+	@$(H)/series.sh apply
+
+kernels: source
+	@$(H)/kernel.sh vanilla
+	@$(H)/kernel.sh patched
+
+image: packages
+	@$(H)/image.sh
+
+selftests: source
+	@$(H)/selftests.sh
+
+# What exec and shell need: a path given as KERNEL= is somebody's own kernel.
+ready:
+ifeq ($(NOBUILD),)
+	@$(H)/packages.sh
+	@$(H)/image.sh
+ifneq ($(filter vanilla patched,$(KERNEL)),)
+	@$(H)/source.sh
+	@$(H)/series.sh apply
+	@$(H)/kernel.sh $(KERNEL)
+endif
+endif
+
+exec shell:
+	@$(H)/vm.sh words $@
+	@$(MAKE) --no-print-directory -s ready
+	@$(H)/vm.sh $@
+
+test: kernels image selftests
+	@$(H)/tests.sh test
+
+check: kernels image selftests
+	@$(H)/tests.sh check
+
+series: source
+	@$(H)/series.sh export
+
+check-series: source
+	@$(H)/check-series.sh
+
+clean:
+	rm -rf $(or $(BUILD),build)
+
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile

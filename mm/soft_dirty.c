@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Soft-dirty tracking: which pages did a process write to since somebody wrote
+ * 4 to its /proc/pid/clear_refs?
+ *
+ * A VMA that is tracked has VM_WRTRACK and no userfaultfd, see write_tracking.h.
+ * Clearing sets the uffd-wp bit in all its entries; the write fault drops the
+ * bit where it makes an entry writable. So a populated entry without the bit
+ * is soft-dirty, and so is every page of a VMA that is not tracked.
+ */
+
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/swapops.h>
+#include <linux/userfaultfd_k.h>
+#include <linux/write_tracking.h>
+
+#include <asm/tlb.h>
+
+#include "internal.h"
+
+/*
+ * Give @vma or take from it VM_WRTRACK and merge it with the neighbours that
+ * it now equals. A merge that fails for want of memory does no harm.
+ *
+ * Returns the VMA that covers what was @vma.
+ */
+static struct vm_area_struct *
+soft_dirty_switch(struct vma_iterator *vmi, struct vm_area_struct *prev,
+		  struct vm_area_struct *vma, bool track)
+{
+	vm_flags_t vm_flags = (vma->vm_flags & ~VM_WRTRACK) |
+			      (track ? VM_WRTRACK : 0);
+	struct vm_area_struct *merged;
+
+	merged = vma_modify_flags(vmi, prev, vma, vma->vm_start, vma->vm_end,
+				  vm_flags);
+	if (IS_ERR(merged))
+		vma_iter_set(vmi, vma->vm_end);
+	else
+		vma = merged;
+
+	vma_start_write(vma);
+	vm_flags_reset(vma, vm_flags);
+	vma_set_page_prot(vma);
+	return vma;
+}
+
+static void soft_dirty_protect(struct mmu_gather *tlb,
+			       struct vm_area_struct *vma, bool protect)
+{
+	unsigned long cp_flags = MM_CP_UFFD_WP;
+
+	if (!protect) {
+		cp_flags = MM_CP_UFFD_WP_RESOLVE;
+		if (vma_wants_manual_pte_write_upgrade(vma))
+			cp_flags |= MM_CP_TRY_CHANGE_WRITABLE;
+	}
+	change_protection(tlb, vma, vma->vm_start, vma->vm_end, cp_flags);
+}
+
+/**
+ * soft_dirty_clear - let all pages of a process be clean
+ * @mm: the address space
+ *
+ * Every VMA is tracked from here on, but for those that a userfaultfd is
+ * registered on and those that map bare PFNs. A page that may be pinned stays
+ * soft-dirty: it is written to without a fault.
+ *
+ * Context: the caller holds the mmap lock for writing.
+ */
+void soft_dirty_clear(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma, *prev = NULL;
+	struct mmu_gather tlb;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	mmap_assert_write_locked(mm);
+	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
+
+	for_each_vma(vmi, vma) {
+		if (!vma_wrtracked(vma) && !vma_has_userfaultfd(vma) &&
+		    !(vma->vm_flags & VM_PFNMAP)) {
+			vma = soft_dirty_switch(&vmi, prev, vma, true);
+			/* A shared table could not differ in the bit. */
+			if (is_vm_hugetlb_page(vma))
+				hugetlb_unshare_all_pmds(vma);
+		}
+		prev = vma;
+	}
+
+	tlb_gather_mmu(&tlb, mm);
+	vma_iter_set(&vmi, 0);
+	for_each_vma(vmi, vma) {
+		if (vma_soft_dirty_tracked(vma))
+			soft_dirty_protect(&tlb, vma, true);
+	}
+	tlb_finish_mmu(&tlb);
+}
+
+/**
+ * soft_dirty_stop - end soft-dirty tracking of a process
+ * @mm: the address space
+ *
+ * All pages are soft-dirty again, and userfaultfd write-protection can be
+ * registered.
+ *
+ * Context: the caller holds the mmap lock for writing.
+ */
+void soft_dirty_stop(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma, *prev = NULL;
+	struct mmu_gather tlb;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	mmap_assert_write_locked(mm);
+
+	tlb_gather_mmu(&tlb, mm);
+	for_each_vma(vmi, vma) {
+		if (vma_soft_dirty_tracked(vma))
+			soft_dirty_protect(&tlb, vma, false);
+	}
+	tlb_finish_mmu(&tlb);
+
+	vma_iter_set(&vmi, 0);
+	for_each_vma(vmi, vma) {
+		if (vma_soft_dirty_tracked(vma))
+			vma = soft_dirty_switch(&vmi, prev, vma, false);
+		prev = vma;
+	}
+}
+
+/*
+ * Stop tracking @vma alone. The bits that are left in its page tables mean
+ * nothing, and go with the next write fault or change of protection.
+ */
+void soft_dirty_untrack(struct vm_area_struct *vma)
+{
+	vma_start_write(vma);
+	vm_flags_clear(vma, VM_WRTRACK);
+	vma_set_page_prot(vma);
+}
+
+/*
+ * Stop tracking [start, end) of @vma, which becomes a VMA of its own. If there
+ * is no memory for one, stop tracking all of @vma.
+ *
+ * Returns the VMA that covers the range.
+ */
+struct vm_area_struct *soft_dirty_untrack_range(struct vm_area_struct *vma,
+						unsigned long start,
+						unsigned long end)
+{
+	struct vm_area_struct *part;
+	VMA_ITERATOR(vmi, vma->vm_mm, start);
+
+	part = vma_modify_flags(&vmi, vma, vma, start, end,
+				vma->vm_flags & ~VM_WRTRACK);
+	if (IS_ERR(part))
+		part = vma;
+	soft_dirty_untrack(part);
+	return part;
+}
+
+/*
+ * A mapping that grew since soft-dirty was cleared is two VMAs. Make one of
+ * those in the range that differ in nothing else, by tracking none of them.
+ *
+ * Returns the VMA at @start, or NULL.
+ */
+struct vm_area_struct *soft_dirty_merge_range(struct mm_struct *mm,
+					      unsigned long start,
+					      unsigned long end)
+{
+	struct vm_area_struct *vma, *prev;
+	VMA_ITERATOR(vmi, mm, start);
+
+	prev = vma_prev(&vmi);
+	for_each_vma_range(vmi, vma, end) {
+		if (vma->vm_start > start && (!prev || prev->vm_end != vma->vm_start))
+			break;
+		if (vma_soft_dirty_tracked(vma))
+			vma = soft_dirty_switch(&vmi, prev, vma, false);
+		prev = vma;
+	}
+
+	return vma_lookup(mm, start);
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/*
+ * Unmap a huge page of a file, so that PTEs map it from now on. None of them is
+ * there yet, which means clean; a pinned page needs markers that say otherwise.
+ * Without memory for those @vma is not tracked.
+ *
+ * Context: the caller holds the mmap lock for writing.
+ */
+void soft_dirty_split_pmd(struct vm_area_struct *vma, pmd_t *pmd,
+			  unsigned long addr)
+{
+	unsigned long haddr = addr & HPAGE_PMD_MASK;
+	struct folio *folio = NULL;
+	spinlock_t *ptl;
+	pte_t *pte;
+	int i;
+
+	ptl = pmd_trans_huge_lock(pmd, vma);
+	if (ptl) {
+		if (pmd_present(*pmd))
+			folio = vm_normal_folio_pmd(vma, haddr, *pmd);
+		if (folio)
+			folio_get(folio);
+		spin_unlock(ptl);
+	}
+
+	__split_huge_pmd(vma, pmd, haddr, false, NULL);
+
+	if (soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio)) {
+		if (pte_alloc(vma->vm_mm, pmd)) {
+			soft_dirty_untrack(vma);
+			goto out;
+		}
+		pte = pte_offset_map_lock(vma->vm_mm, pmd, haddr, &ptl);
+		for (i = 0; pte && i < HPAGE_PMD_NR; i++) {
+			if (pte_none(ptep_get(pte + i)))
+				set_pte_at(vma->vm_mm, haddr + i * PAGE_SIZE,
+					   pte + i,
+					   make_pte_marker(PTE_MARKER_WRITTEN));
+		}
+		if (pte)
+			pte_unmap_unlock(pte, ptl);
+	}
+out:
+	if (folio)
+		folio_put(folio);
+}
+#endif

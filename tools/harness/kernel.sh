@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# kernel.sh vanilla|patched: configures and builds build/src/$1 in build/obj/$1.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# Lines that a whole build prints; only the progress line depends on it.
+STEPS=2220
+
+NAME=${1:?usage: kernel.sh vanilla|patched}
+SRC=$BUILD/src/$NAME
+OBJ=$BUILD/obj/$NAME
+LOG=$BUILD/log/$NAME-build.log
+FRAGMENT=$HARNESS/config-x86_64
+
+kmake() {
+	local cc=gcc
+
+	! command -v ccache >/dev/null || cc='ccache gcc'
+	# The same words in every build, or ccache finds nothing again.
+	make -C "$SRC" O="$OBJ" ARCH=x86 CC="$cc" \
+		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host "$@"
+}
+
+# Options that were wanted and did not come out. One whose definition the series
+# itself removed is not wanted any more.
+dropped() {
+	local line name got
+
+	while IFS= read -r line; do
+		[[ $line == CONFIG_* ]] || continue
+		name=${line%%=*}
+		got=$(grep "^$name=" "$OBJ/.config" || echo "$name=n")
+		[ "$got" != "$line" ] || continue
+		if [ "$NAME" = patched ] && ! defined patched "${name#CONFIG_}" && defined vanilla "${name#CONFIG_}"; then
+			continue
+		fi
+		echo "$line (got ${got#*=})"
+	done <"$FRAGMENT"
+}
+
+defined() {
+	grep -rqE --include='Kconfig*' "^[[:space:]]*(menu)?config $2\$" "$BUILD/src/$1"
+}
+
+configure() {
+	local bad
+
+	mkdir -p "$OBJ"
+	{
+		kmake -s KCONFIG_ALLCONFIG="$FRAGMENT" allnoconfig
+		kmake -s olddefconfig
+	} >"$LOG" 2>&1 ||
+		die "the $NAME kernel cannot be configured: $(tail -n 1 "$LOG")"
+	bad=$(dropped)
+	[ -z "$bad" ] ||
+		die "the $NAME kernel's configuration dropped wanted options (a missing dependency?): $(echo "$bad" | paste -sd' ')"
+}
+
+# Kbuild needs ten seconds to find nothing to do; this needs none.
+up_to_date() {
+	[ "$(cat "$OBJ/.built" 2>/dev/null)" = "$id" ] &&
+		[ -z "$(find "$SRC" -type f -newer "$OBJ/.built" -print -quit)" ]
+}
+
+[ -d "$SRC" ] || die "there is no $(short "$SRC"): run 'make source' first"
+id=$({ cat "$BUILD/src/$NAME.id" "$FRAGMENT"; gcc --version; } | hash)
+up_to_date && exit 0
+with_lock "$NAME"
+up_to_date && exit 0
+mkdir -p "$BUILD/log"
+
+steps=0
+[ -f "$OBJ/vmlinux" ] || steps=$STEPS
+rm -f "$OBJ/.built"
+started=$(mktemp "$BUILD/log/.started.XXXXXX")
+trap 'rm -f "$started"' EXIT
+configure
+progress "$LOG" "$steps" "kernel $NAME" kmake -j"$JOBS" bzImage ||
+	die "the $NAME kernel does not build: $(grep -m 1 -E 'error:|\*\*\*|No space left' "$LOG" || tail -n 1 "$LOG"); log: $(short "$LOG")"
+echo "$id" >"$OBJ/.built"
+# As old as the start of the build: an edit made meanwhile is not missed.
+touch -r "$started" "$OBJ/.built"

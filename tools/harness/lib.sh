@@ -1,0 +1,97 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+# What every script of the harness shares: places, messages, small helpers.
+
+HARNESS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOP=$(cd "$HARNESS/../.." && pwd)
+BUILD=${BUILD:-$TOP/build}
+JOBS=${JOBS:-$(nproc)}
+export LC_ALL=C.UTF-8
+# What was said to the top-level make is not meant for the kernel's.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+
+if [ -t 1 ]; then
+	BOLD=$'\e[1m' RED=$'\e[31m' GREEN=$'\e[32m' YELLOW=$'\e[33m' RESET=$'\e[0m'
+else
+	BOLD='' RED='' GREEN='' YELLOW='' RESET=''
+fi
+export BOLD RED GREEN YELLOW RESET
+
+say()  { printf '%s===>%s %s\n' "$BOLD" "$RESET" "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die()  { printf 'error: %s\n' "$*" >&2; exit "${DIE_STATUS:-1}"; }
+
+# A path as people read it: from the top of the repository.
+short() { printf '%s' "${1#"$TOP"/}"; }
+
+# The hash of whatever comes in, as a name for it.
+hash() { sha256sum | cut -c1-16; }
+
+# need_space GIB: a build that dies of a full disk leaves nothing but riddles.
+need_space() {
+	local free
+
+	mkdir -p "$BUILD" || die "cannot create $(short "$BUILD"): is the disk full or read-only?"
+	free=$(df -Pk "$BUILD" | awk 'NR == 2 { print int($4 / 1048576) }')
+	[ "$free" -ge "$1" ] ||
+		die "$(short "$BUILD") has $free GiB free and this needs about $1: free some space or set BUILD= to a folder on a larger disk"
+}
+
+# need_cmd COMMAND PACKAGE
+need_cmd() {
+	command -v "$1" >/dev/null ||
+		die "$1 is missing: run 'make packages', or install the package $2"
+}
+
+# with_lock NAME: one build at a time for each thing that is built.
+with_lock() {
+	mkdir -p "$BUILD/lock"
+	exec {LOCK_FD}>"$BUILD/lock/$1"
+	flock -n "$LOCK_FD" || {
+		say "waiting for another run that builds $1"
+		flock "$LOCK_FD"
+	}
+}
+
+# progress LOG EXPECTED TITLE COMMAND...: runs a build quietly and says how much
+# is left. EXPECTED is the number of lines that the last such build printed.
+progress() {
+	local log=$1 expected=$2 title=$3 start=$SECONDS pid rc=0 n shown=-1 step
+	shift 3
+
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# shellcheck disable=SC2064 # the pid of now, not of later
+	trap "kill $pid 2>/dev/null; echo >&2; die 'interrupted: run make again, it goes on from here'" INT TERM
+	step=30
+	[ -t 1 ] && step=1
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if [ $(((SECONDS - start) / step)) -ne "$shown" ]; then
+			shown=$(((SECONDS - start) / step))
+			[ "$shown" -eq 0 ] && [ "$step" -gt 1 ] && continue
+			n=$(wc -l <"$log")
+			progress_line "$title" "$n" "$expected" $((SECONDS - start))
+		fi
+	done
+	wait "$pid" || rc=$?
+	trap - INT TERM
+	[ -t 1 ] && printf '\r\e[K'
+	[ "$rc" -eq 0 ] && say "$title: done in $((SECONDS - start)) s"
+	return "$rc"
+}
+
+progress_line() {
+	local text
+
+	if [ "$2" -lt "$3" ]; then
+		text="$1: $2 of about $3 steps, $(($3 - $2)) left, $4 s"
+	else
+		text="$1: $2 steps, $4 s"
+	fi
+	if [ -t 1 ]; then
+		printf '\r\e[K     %s' "$text"
+	else
+		printf '     %s\n' "$text"
+	fi
+}

@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Installs what the harness needs and this machine lacks (see the list "packages").
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+missing=()
+while read -r kind name; do
+	[ "$kind" = host ] || continue
+	dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
+done <"$HARNESS/packages"
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
+command -v apt-get >/dev/null || die "there is no apt-get here: install these Debian packages by your own means: ${missing[*]}"
+root=()
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || die "become root, or install sudo, to install: ${missing[*]}"
+	root=(sudo)
+fi
+with_lock packages
+mkdir -p "$BUILD/log"
+log=$BUILD/log/packages.log
+say "installing ${#missing[@]} packages: ${missing[*]}"
+"${root[@]}" apt-get update >"$log" 2>&1 ||
+	die "apt-get update failed (no network?): $(grep '^[EW]:' "$log" | tail -n 1); log: $(short "$log")"
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 </dev/null ||
+	die "apt-get could not install them: $(grep '^E:' "$log" | tail -n 1); log: $(short "$log")"

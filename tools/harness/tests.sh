@@ -1,0 +1,448 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# tests.sh contract: the contract test on both kernels, as one table.
+# tests.sh check:    the quick round: judge, contract on the patched kernel, host tests.
+# tests.sh test:     everything in the list "tests", on both kernels.
+# The list says what there is; nothing here knows a single test.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+LIST=${TESTS:-$HARNESS/tests}
+MM=$BUILD/selftests/tools/testing/selftests/mm
+RES=$BUILD/log/results
+PASSED=0 FAILED=0 SKIPPED=0
+
+# list KIND...: the tests of these kinds: "name seconds command"
+list() {
+	local kind
+
+	for kind; do
+		sed -n "s/^$kind  *//p" "$LIST"
+	done
+}
+
+# run_list KERNEL FILE: runs the tests of FILE, in as few boots as it takes: a test
+# that takes the guest down is marked and the rest goes on in a new one.
+run_list() {
+	local kernel=$1 dir=$RES/$1 boot=0 rc budget last verdict
+
+	rm -rf "$dir"
+	mkdir -p "$dir/job"
+	cp "$2" "$dir/todo"
+	cp "$HARNESS/guest-run" "$dir/job/"
+	: >"$dir/results"
+	while [ -s "$dir/todo" ]; do
+		boot=$((boot + 1))
+		cp "$dir/todo" "$dir/job/list"
+		: >"$dir/begun"
+		budget=$(awk '{ s += $2 + 30 } END { print s + 120 }' "$dir/todo")
+		rc=0
+		KERNEL=$kernel DIR=$MM EXTRA=$dir/job CMD='bash /job/guest-run' TIMEOUT=$budget QUIET=1 \
+			OUT='' ICOUNT=0 RUN=$dir/boot$boot "$HARNESS/vm.sh" exec 2>"$dir/verdict" |
+			awk -v kernel="$kernel" -v dir="$dir" -v green="$GREEN" -v red="$RED" \
+				-v yellow="$YELLOW" -v reset="$RESET" -f "$HARNESS/results.awk" || rc=$?
+		# awk writes results anew in each run.
+		cat "$dir/results" >>"$dir/all"
+		: >"$dir/results"
+		splats_of "$kernel" "$dir/boot$boot"
+		verdict=$(head -n 1 "$dir/verdict" | sed 's/\x1b\[[0-9;]*m//g; s/^error: //')
+		last=$(tail -n 1 "$dir/begun")
+		if [ -n "$last" ] && ! cut -f1 "$dir/all" | grep -qxF "$last"; then
+			fail_line "$kernel" "$last" "${verdict:-the run was cut off}"
+			awk -v last="$last" 'on { print } $1 == last { on = 1 }' "$dir/todo" >"$dir/rest"
+		elif [ -z "$last" ]; then
+			fail_line "$kernel" boot "${verdict:-no test was started}"
+			: >"$dir/rest"
+		else
+			: >"$dir/rest"
+		fi
+		mv "$dir/rest" "$dir/todo"
+	done
+	mv "$dir/all" "$dir/results"
+}
+
+fail_line() {
+	printf '  %-8s %sfail%s  %-24s %9s %7s  %s\n' "$1" "$RED" "$RESET" "$2" '' '' "$3"
+	printf '%s\tfail\t0\t0\t0\t%s\n' "$2" "$3" >>"$RES/$1/all"
+}
+
+# splats_of KERNEL BOOT: a test during which the kernel complained has failed.
+splats_of() {
+	local dir=$RES/$1 name said file line
+
+	rm -rf "$2/part"
+	mkdir "$2/part"
+	awk -v dir="$2/part" '
+		BEGIN { name = "boot" }
+		{ sub(/\r$/, "") }
+		/harness: begin / { name = $NF }
+		{ print > (dir "/" name) }
+		/harness: end / { name = "after-" name }' "$2/console.log"
+	for file in "$2"/part/*; do
+		[ -f "$file" ] || continue
+		said=$("$HARNESS/judge" --splats "$file" | head -n 5)
+		[ -n "$said" ] || continue
+		name=$(basename "$file")
+		case $name in after-after-*) name=after-the-tests ;; esac
+		name=${name#after-}
+		if cut -f1 "$dir/all" | grep -qxF "$name"; then
+			awk -F'\t' -v OFS='\t' -v name="$name" -v said="kernel: $(head -n 1 <<<"$said")" '
+				$1 == name { $2 = "fail"; $6 = said } { print }' "$dir/all" >"$dir/all.new"
+			mv "$dir/all.new" "$dir/all"
+			printf '  %-8s %sfail%s  %-24s %9s %7s  the kernel complained:\n' "$1" "$RED" "$RESET" "$name" '' ''
+		else
+			fail_line "$1" "$name" "kernel: $(head -n 1 <<<"$said")"
+		fi
+		while IFS= read -r line; do echo "           $line"; done <<<"$said"
+	done
+}
+
+# result KERNEL TEST FIELD
+result() {
+	awk -F'\t' -v name="$2" -v field="$3" '$1 == name { print $field; exit }' "$RES/$1/results"
+}
+
+# What went wrong outside of any test, as at boot, counts as a test of its own.
+judge_outside() {
+	local name remark
+
+	while IFS=$'\t' read -r name _ _ _ _ remark; do
+		grep -q "^$name " "$RES/todo" && continue
+		if [ -f "$RES/vanilla/results" ] && [ -n "$(result vanilla "$name" 2)" ]; then
+			count skip
+			echo "  outside of the tests, on vanilla too: $name: $remark"
+		else
+			count fail
+			echo "  outside of the tests, on patched: $name: $remark"
+		fi
+	done <"$RES/patched/results"
+}
+
+run_both() {
+	local pid
+
+	# Side by side: one guest alone leaves a core idle most of the time.
+	run_list vanilla "$1" &
+	pid=$!
+	run_list patched "$1"
+	wait "$pid"
+}
+
+# The number that a part of the contract test belongs to: S1 for fixture.s01_name.
+contract_keys='
+	function key(text,   k) {
+		if (!match("." text, /\.[sh][0-9][0-9]/))
+			return "other"
+		k = toupper(substr("." text, RSTART + 1, 1))
+		return k (substr("." text, RSTART + 2, 2) + 0)
+	}'
+
+promises_file() {
+	echo "$TOP/tools/testing/selftests/mm/write_tracking.promises"
+}
+
+# contract_table NAME: every promise and hazard, vanilla beside patched
+contract_table() {
+	local promises
+
+	promises=$(promises_file)
+	[ -f "$promises" ] || promises=/dev/null
+	for kernel in vanilla patched; do
+		[ -f "$RES/$kernel/$1.parts" ] || { mkdir -p "$RES/$kernel"; : >"$RES/$kernel/$1.parts"; }
+	done
+	awk -F'\t' -v red="$RED" -v green="$GREEN" -v reset="$RESET" "$contract_keys"'
+		FNR == 1 { file = FILENAME }
+		file ~ /promises$/ { if (/^[SH][0-9]/) { order[++n] = $1; text[$1] = $2 } next }
+		{
+			k = key($2)
+			kernel = file ~ /\/vanilla\// ? "v" : "p"
+			if (!(k in text)) { order[++n] = k; text[k] = "" }
+			if ($1 == "skip") skip[kernel k]++
+			else total[kernel k]++
+			if ($1 == "ok") ok[kernel k]++
+		}
+		function cell(kernel, k) {
+			if (!total[kernel k] && !skip[kernel k]) return "-"
+			return (ok[kernel k] + 0) "/" (total[kernel k] + 0) (skip[kernel k] ? " (" skip[kernel k] " skipped)" : "")
+		}
+		END {
+			printf "\n%-5s %-72s %16s %16s\n", "", "promise (S) or hazard (H)", "vanilla", "patched"
+			for (i = 1; i <= n; i++) {
+				k = order[i]
+				good = total["p" k] && ok["p" k] == total["p" k]
+				colour = total["p" k] ? (good ? green : red) : ""
+				printf "%-5s %-72s %16s %s%16s%s\n", k, substr(text[k], 1, 72), cell("v", k), colour, cell("p", k), colour == "" ? "" : reset
+			}
+		}' "$promises" "$RES/vanilla/$1.parts" "$RES/patched/$1.parts"
+}
+
+# A promise without a test is not kept, it is not known.
+untested() {
+	[ -f "$(promises_file)" ] || return 0
+	awk -F'\t' "$contract_keys"'
+		FILENAME ~ /promises$/ { if (/^S[0-9]/) want[$1] = 1; next }
+		{ delete want[key($2)] }
+		END { for (k in want) print k }' "$(promises_file)" "$RES/patched/$1.parts" | sort -V | paste -sd' '
+}
+
+contract_built() {
+	local name limit command
+
+	while read -r name limit command; do
+		command=${command%% *}
+		[ -x "$MM/${command#./}" ] ||
+			die "the contract test $name is not there: the series has no patch that adds it to tools/testing/selftests/mm/Makefile (or it did not build)"
+	done < <(list contract)
+}
+
+count() {
+	case $1 in
+	pass) PASSED=$((PASSED + ${2:-1})) ;;
+	fail) FAILED=$((FAILED + ${2:-1})) ;;
+	skip) SKIPPED=$((SKIPPED + ${2:-1})) ;;
+	esac
+}
+
+# The contract counts part by part, and only on the patched kernel.
+judge_contract() {
+	local name parts missing failures limit command
+
+	while read -r name limit command; do
+		parts=$RES/patched/$name.parts
+		[ -f "$parts" ] || : >"$parts"
+		count pass "$(grep -c ^ok "$parts" || true)"
+		count skip "$(grep -c ^skip "$parts" || true)"
+		failures=$(grep -c ^fail "$parts" || true)
+		count fail "$failures"
+		sed -n 's/^fail\t/  contract, failed on patched: /p' "$parts"
+		sed -n 's/^skip\t/  contract, skipped on patched: /p' "$parts"
+		# Cut off, out of time, a splat: failed, whatever its parts say.
+		if [ "$(result patched "$name" 2)" != pass ] && [ "$failures" = 0 ]; then
+			count fail
+			echo "  contract, failed on patched: $name: $(result patched "$name" 6)"
+		elif [ "$(result patched "$name" 4)" = 0 ]; then
+			count fail
+			echo "  contract, failed on patched: $name reported no test at all"
+		fi
+		missing=$(untested "$name")
+		if [ -n "$missing" ]; then
+			count fail
+			echo "  contract: promises without any test: $missing"
+		fi
+	done < <(list contract)
+}
+
+# lost TEST: parts that vanilla passed and patched did not, one that went
+# missing or turned into a skip included.
+lost() {
+	awk -F'\t' '
+		# Addresses and counts differ from run to run.
+		{ gsub(/0x[0-9a-f]+|[0-9]+/, "N", $2) }
+		$1 == "ok" { n[$2] += FILENAME ~ /\/vanilla\// ? 1 : -1 }
+		END { for (part in n) if (n[part] > 0) print part }
+	' "$RES/vanilla/$1.parts" "$RES/patched/$1.parts" | sort
+}
+
+# compare_one TEST: "pass|fail|skip<TAB>remark" for patched against vanilla
+compare_one() {
+	local v p parts
+
+	touch "$RES/vanilla/$1.parts" "$RES/patched/$1.parts"
+	v=$(result vanilla "$1" 2) p=$(result patched "$1" 2)
+	parts=$(lost "$1")
+	case $(result patched "$1" 6) in
+	kernel:* | 'the kernel'*)
+		case $(result vanilla "$1" 6) in
+		kernel:* | 'the kernel'*) ;;
+		*)
+			printf 'fail\tworse than vanilla: %s\n' "$(result patched "$1" 6)"
+			return
+			;;
+		esac
+		;;
+	esac
+	if [ "$p" = pass ] && [ -z "$parts" ]; then
+		[ "$v" = pass ] && printf 'pass\t\n' || printf 'pass\tvanilla fails: %s\n' "$(result vanilla "$1" 6)"
+	elif [ -n "$parts" ]; then
+		printf 'fail\tworse than vanilla in %s parts: %s\n' "$(wc -l <<<"$parts")" "$(head -n 1 <<<"$parts")"
+	elif [ "$v" = pass ]; then
+		printf 'fail\tworse than vanilla: %s\n' "$(result patched "$1" 6)"
+	elif [ "$p" = skip ]; then
+		printf 'skip\t%s\n' "$(result patched "$1" 6)"
+	else
+		printf 'skip\tfails on vanilla too: %s\n' "$(result patched "$1" 6)"
+	fi
+}
+
+# again TEST...: three more rounds on both kernels tell a flaky test from a broken
+# kernel. A complaint of the kernel is never flaky.
+again() {
+	local name limit command i
+
+	say "again, three times on each kernel: $*"
+	list compare | while read -r name limit command; do
+		case " $* " in *" $name "*) ;; *) continue ;; esac
+		for i in 1 2 3; do
+			printf '%s~%s %s %s\n' "$name" "$i" "$limit" "$command"
+		done
+	done >"$RES.again"
+	mv "$RES" "$RES.first"
+	mkdir -p "$RES"
+	run_both "$RES.again"
+	for kernel in vanilla patched; do
+		cp -r "$RES/$kernel/." "$RES.first/$kernel/again/"
+	done
+	rm -rf "$RES"
+	mv "$RES.first" "$RES"
+}
+
+# flaky TEST: prints a verdict like compare_one, from the three more rounds
+flaky() {
+	local v p
+
+	v=$(grep -c "^$1~[123]	pass" "$RES/vanilla/again/results" || true)
+	p=$(grep -c "^$1~[123]	pass" "$RES/patched/again/results" || true)
+	if [ "$p" -ge "$v" ] && [ "$p" -lt 3 ]; then
+		printf 'skip\tflaky on vanilla too: then %s of 3 passed on vanilla, %s of 3 on patched\n' "$v" "$p"
+	elif [ "$p" = 3 ]; then
+		printf 'pass\tflaky: failed once, then passed 3 of 3\n'
+	else
+		printf 'fail\tworse than vanilla: then %s of 3 passed on vanilla, %s of 3 on patched\n' "$v" "$p"
+	fi
+}
+
+judge_compared() {
+	local name limit command verdict note retry=()
+
+	: >"$RES/compared"
+	while read -r name limit command; do
+		printf '%s\t%s\n' "$name" "$(compare_one "$name")" >>"$RES/compared"
+	done < <(list compare)
+	while IFS=$'\t' read -r name verdict note; do
+		[ "$verdict" = fail ] || continue
+		case $note in *'kernel:'* | *'the kernel '*) ;; *) retry+=("$name") ;; esac
+	done <"$RES/compared"
+	# Many at once are no accident.
+	if [ "${#retry[@]}" -gt 0 ] && [ "${#retry[@]}" -le 8 ]; then
+		again "${retry[@]}"
+	else
+		retry=()
+	fi
+	printf '\n%-28s %18s %18s  %s\n' 'existing tests' vanilla patched verdict
+	while IFS=$'\t' read -r name verdict note; do
+		case " ${retry[*]} " in *" $name "*) IFS=$'\t' read -r verdict note < <(flaky "$name") ;; esac
+		count "$verdict"
+		printf '%-28s %18s %18s  %s\n' "$name" "$(cell vanilla "$name")" "$(cell patched "$name")" \
+			"$(colour "$verdict")$verdict$RESET${note:+: $note}"
+	done <"$RES/compared"
+}
+
+cell() {
+	local total
+
+	total=$(result "$1" "$2" 5)
+	printf '%s' "$(result "$1" "$2" 2)"
+	[ "${total:-0}" = 0 ] || printf ' %s/%s' "$(result "$1" "$2" 4)" "$total"
+}
+
+colour() {
+	case $1 in
+	pass) printf '%s' "$GREEN" ;;
+	fail) printf '%s' "$RED" ;;
+	skip) printf '%s' "$YELLOW" ;;
+	esac
+}
+
+run_host() {
+	local name limit command rc start
+
+	mkdir -p "$RES/host"
+	while read -r name limit command; do
+		rc=0
+		start=$SECONDS
+		(cd "$BUILD/selftests" && timeout "$limit" bash -c "$command") \
+			>"$RES/host/$name.log" 2>&1 </dev/null || rc=$?
+		case $rc in
+		0) verdict=pass ;;
+		4) verdict=skip ;;
+		*) verdict=fail ;;
+		esac
+		count "$verdict"
+		printf '  %-8s %s%-4s%s  %-24s %9s %5d s  %s\n' host "$(colour "$verdict")" "$verdict" "$RESET" "$name" '' \
+			$((SECONDS - start)) "$([ "$rc" = 0 ] || tail -n 1 "$RES/host/$name.log")"
+	done < <(list host)
+}
+
+run_judge() {
+	local out rc=0
+
+	out=$("$HARNESS/judge-test.sh") || rc=$?
+	printf '%s\n' "$out"
+	count pass "$(grep -c '^  ok' <<<"$out" || true)"
+	count fail "$(grep -c '^  not ok' <<<"$out" || true)"
+	[ "$rc" = 0 ] || grep -q '^  not ok' <<<"$out" || count fail
+}
+
+finish() {
+	echo
+	say "$1: $((SECONDS / 60)) min $((SECONDS % 60)) s; each test's output is in $(short "$RES")"
+	if [ $((PASSED + FAILED)) = 0 ]; then
+		echo "no test was run, and that is a failure" >&2
+		FAILED=1
+	fi
+	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+	[ "$FAILED" = 0 ]
+}
+
+[ -f "$LIST" ] || die "there is no list of tests $LIST"
+case ${1:-} in
+contract | check | test) ;;
+*) die "usage: tests.sh contract|check|test" ;;
+esac
+with_lock tests
+rm -rf "$RES" "$RES.first"
+mkdir -p "$RES"
+# The two guests run in the background, where Ctrl-C does not get.
+trap 'trap - TERM; kill -TERM 0; exit 130' INT TERM
+if [ -z "$(list contract compare host)" ]; then
+	finish "$1"
+	exit
+fi
+case $1 in
+contract)
+	contract_built
+	say "the contract test on both kernels"
+	list contract >"$RES/todo"
+	run_both "$RES/todo"
+	while read -r name _; do contract_table "$name"; done < <(list contract)
+	"$HARNESS/bits.sh"
+	echo
+	judge_contract
+	;;
+check)
+	run_judge
+	contract_built
+	say "the contract test on the patched kernel"
+	list contract >"$RES/todo"
+	run_list patched "$RES/todo"
+	while read -r name _; do contract_table "$name"; done < <(list contract)
+	echo
+	run_host
+	judge_contract
+	;;
+test)
+	run_judge
+	contract_built
+	run_host
+	list contract compare >"$RES/todo"
+	say "$(wc -l <"$RES/todo") tests on each kernel, side by side"
+	run_both "$RES/todo"
+	while read -r name _; do contract_table "$name"; done < <(list contract)
+	"$HARNESS/bits.sh"
+	judge_compared
+	echo
+	judge_contract
+	;;
+esac
+judge_outside
+finish "$1"

@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Write tracking selftest: stores that race with whatever else goes on
+ *
+ * One thread writes, another one disturbs, and this one clears and looks. The
+ * content of a page is read after the clear has returned, and again before its
+ * bit is: a page that has changed between the two must read dirty.
+ */
+
+#define RACE_PAGES	64
+#define ENOUGH		10	/* changed pages seen, for it to have been a race */
+
+struct race {
+	struct wt_mem *m;
+	int mem;		/* /proc/self/mem, for the writer that uses it */
+	bool whole_pages;
+	int file;		/* /proc/self/fd of it with O_DIRECT */
+	int uffd;
+	atomic_int stop;
+	atomic_ulong disturbed;
+	unsigned long enough;	/* of that, for it to count */
+};
+
+static void *store_on(void *arg)
+{
+	struct race *r = arg;
+	size_t i;
+
+	while (!r->stop)
+		for (i = 0; i < r->m->nr; i++)
+			wt_store(wt_unit(r->m, i));
+	return NULL;
+}
+
+static void *poke_on(void *arg)
+{
+	unsigned long page[512], val = 1;
+	struct race *r = arg;
+	size_t i, k;
+
+	/* The longer it takes to write the last word, the better. */
+	while (!r->stop) {
+		for (k = 0; k < ARRAY_SIZE(page); k++)
+			page[k] = val;
+		for (i = 0; i < r->m->nr; i++)
+			if (pwrite(r->mem, page, sizeof(page),
+				   (uintptr_t)wt_unit(r->m, i)) != sizeof(page))
+				return NULL;
+		val++;
+	}
+	return NULL;
+}
+
+/* O_DIRECT: the device writes to pages that were pinned just before. */
+static void *dma_on(void *arg)
+{
+	struct race *r = arg;
+	size_t i, n = 0;
+
+	while (!r->stop)
+		for (i = 0; i < r->m->nr; i++, n++)
+			if (pread(r->file, wt_unit(r->m, i), psize(),
+				  n % RACE_PAGES * psize()) != (ssize_t)psize())
+				return NULL;
+	return NULL;
+}
+
+static void disturb_pageout(struct race *r)
+{
+	if (!madvise(r->m->addr, r->m->len, MADV_PAGEOUT))
+		r->disturbed++;
+	/* Time for some of it to come back. */
+	usleep(5000);
+}
+
+static void disturb_compaction(struct race *r)
+{
+	if (!wt_write_file("/proc/sys/vm/compact_memory", "1"))
+		r->disturbed++;
+}
+
+static void disturb_migration(struct race *r)
+{
+	void *pages[RACE_PAGES];
+	int nodes[RACE_PAGES], status[RACE_PAGES], target = r->disturbed & 1;
+	size_t i;
+
+	for (i = 0; i < r->m->nr; i++) {
+		pages[i] = wt_unit(r->m, i);
+		nodes[i] = target;
+	}
+	if (syscall(__NR_move_pages, 0, r->m->nr, pages, nodes, status,
+		    1 << 1 /* MPOL_MF_MOVE */) >= 0)
+		r->disturbed++;
+}
+
+static void disturb_mprotect(struct race *r)
+{
+	/* Under the feet of migration entries, and without taking writes away. */
+	disturb_migration(r);
+	mprotect(r->m->addr, r->m->len, PROT_READ | PROT_WRITE | PROT_EXEC);
+	mprotect(r->m->addr, r->m->len, PROT_READ | PROT_WRITE);
+}
+
+static void disturb_fork(struct race *r)
+{
+	pid_t child = fork();
+
+	if (!child)
+		_exit(0);
+	waitpid(child, NULL, 0);
+	r->disturbed++;
+}
+
+static void disturb_writeback(struct race *r)
+{
+	if (!fsync(r->m->fd))
+		r->disturbed++;
+}
+
+static void disturb_zap(struct race *r)
+{
+	if (!madvise(r->m->addr, r->m->len, MADV_DONTNEED))
+		r->disturbed++;
+}
+
+static void disturb_collapse(struct race *r)
+{
+	madvise(r->m->addr, r->m->len, MADV_COLLAPSE);
+	if (!wt_split(r->m->addr, r->m->len))
+		r->disturbed++;
+}
+
+static void disturb_uffd(struct race *r)
+{
+	/* A part that nobody reads is armed and freed again, in both modes. */
+	char *at = wt_unit(r->m, r->m->nr);
+
+	if (!wt_register(r->uffd, at, psize(), WT_MISSING)) {
+		wt_unregister(r->uffd, at, psize());
+		r->disturbed++;
+	}
+	disturb_pageout(r);
+}
+
+struct disturber {
+	struct race *race;
+	void (*disturb)(struct race *r);
+};
+
+static void *disturb_on(void *arg)
+{
+	struct disturber *d = arg;
+
+	while (!d->race->stop)
+		d->disturb(d->race);
+	return NULL;
+}
+
+/* Every writer writes the first word of a page, or all of it. */
+static void look(const struct race *r, unsigned long *seen)
+{
+	size_t i, at = r->whole_pages ? 4096 - sizeof(long) : 0;
+
+	for (i = 0; i < r->m->nr; i++)
+		seen[i] = wt_load(wt_unit(r->m, i) + at);
+}
+
+static long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Until time is up, or later if this machine has been busy with other things */
+static bool race_goes_on(const struct race *r, long start, unsigned long changed)
+{
+	long ms = now_ms() - start;
+
+	if (ms < RACE_MS)
+		return true;
+	return ms < 10 * RACE_MS && (changed < ENOUGH || r->disturbed < r->enough);
+}
+
+static void expect_raced(struct __test_metadata *_metadata, const struct race *r,
+			 unsigned long changed)
+{
+	EXPECT_LE(ENOUGH, changed)
+		TH_LOG("only %lu pages were seen to change", changed);
+	EXPECT_LE(r->enough, r->disturbed)
+		TH_LOG("disturbed %lu times only", (unsigned long)r->disturbed);
+}
+
+/* Clears until time is up; counts the changed pages, and those that were lost. */
+static void race_rounds(struct __test_metadata *_metadata, struct race *r,
+			unsigned long *changed, unsigned long *lost)
+{
+	unsigned long old[RACE_PAGES], new[RACE_PAGES];
+	__u64 ent[RACE_PAGES];
+	struct wt_mem *m = r->m;
+	long start = now_ms();
+	size_t i, step = m->unit / psize();
+	unsigned long round;
+
+	for (round = 0; race_goes_on(r, start, *changed); round++) {
+		NO_ERROR(wt_clear_refs(0, "4"));
+		look(r, old);
+		/* Let the stores hit pages at once, or some time after. */
+		if (round & 1)
+			usleep(round % 16 * 50);
+		look(r, new);
+		for (i = 0; i < m->nr; i++)
+			NEED(wt_entries(0, m->addr + i * step * psize(), 1, &ent[i]));
+		for (i = 0; i < m->nr; i++) {
+			if (old[i] == new[i])
+				continue;
+			++*changed;
+			if (ent[i] & PM_SOFT_DIRTY)
+				continue;
+			if (!(*lost)++)
+				TH_LOG("round %lu, page %zu: was %#lx, is %#lx, entry %#llx",
+				       round, i, old[i], new[i],
+				       ent[i]);
+		}
+	}
+}
+
+static void map_race(struct __test_metadata *_metadata, struct wt_mem *m,
+		     enum wt_kind kind)
+{
+	wt_unmap(m);
+	NEED(wt_map(m, kind));
+	m->nr = kind == WT_THP || wt_is_hugetlb(m) ? m->nr : RACE_PAGES;
+	m->len = m->nr * m->unit;
+	if (m->unit == psize()) {
+		/* And one page more, which is for whoever disturbs. */
+		size_t len = m->len + psize();
+
+		ASSERT_EQ(0, m->fd >= 0 && ftruncate(m->fd, len));
+		ASSERT_EQ(m->addr, mmap(m->addr, len, PROT_READ | PROT_WRITE, MAP_FIXED |
+					(m->fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS :
+					 MAP_SHARED), m->fd, 0));
+		madvise(m->addr, len, MADV_NOHUGEPAGE);
+	}
+	NEED(wt_populate(m));
+}
+
+/* A file whose pages all differ, for reading past the page cache */
+static int direct_file(void)
+{
+	unsigned long i;
+	char path[32];
+	int fd;
+
+	fd = wt_tmpfile(RACE_PAGES * psize());
+	for (i = 0; fd >= 0 && i < RACE_PAGES; i++)
+		if (pwrite(fd, &i, sizeof(i), i * psize()) != sizeof(i))
+			return -1;
+	if (fd < 0 || fsync(fd))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDONLY | O_DIRECT);
+}
+
+static void race(struct __test_metadata *_metadata, struct wt_mem *m,
+		 void *(*writer)(void *), void (*disturb)(struct race *r))
+{
+	struct race r = { .m = m, .mem = -1, .file = -1, .uffd = -1 };
+	struct disturber d = { .race = &r, .disturb = disturb };
+	unsigned long changed = 0, lost = 0;
+	pthread_t write_thread, disturb_thread;
+
+	r.mem = open("/proc/self/mem", O_RDWR);
+	ASSERT_LE(0, r.mem);
+	if (writer == dma_on) {
+		r.file = direct_file();
+		if (r.file < 0)
+			SKIP(return, "no file system with O_DIRECT");
+	}
+	r.enough = disturb ? 2 : 0;
+	r.whole_pages = writer == poke_on;
+	if (disturb == disturb_uffd)
+		r.uffd = open_uffd(_metadata, 0);
+	ASSERT_EQ(0, pthread_create(&write_thread, NULL, writer, &r));
+	if (disturb)
+		ASSERT_EQ(0, pthread_create(&disturb_thread, NULL, disturb_on, &d));
+	race_rounds(_metadata, &r, &changed, &lost);
+	r.stop = 1;
+	pthread_join(write_thread, NULL);
+	if (disturb)
+		pthread_join(disturb_thread, NULL);
+	close(r.mem);
+	EXPECT_EQ(0, lost)
+		TH_LOG("%lu of %lu modified pages read clean", lost, changed);
+	expect_raced(_metadata, &r, changed);
+}
+
+/* Memory of the kinds that take different ways through all this */
+FIXTURE(race) {
+	struct wt_mem m;
+};
+
+FIXTURE_VARIANT(race) {
+	enum wt_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(race, anon) { .kind = WT_ANON };
+FIXTURE_VARIANT_ADD(race, shmem) { .kind = WT_SHMEM };
+FIXTURE_VARIANT_ADD(race, thp) { .kind = WT_THP };
+FIXTURE_VARIANT_ADD(race, hugetlb) { .kind = WT_HUGETLB_SHARED };
+
+FIXTURE_SETUP(race)
+{
+	map_race(_metadata, &self->m, variant->kind);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	wt_unmap(&self->m);
+}
+
+TEST_F(race, s13_race_stores)
+{
+	race(_metadata, &self->m, store_on, NULL);
+}
+
+/* These hold the mmap lock for reading, and write without a page table. */
+TEST_F(race, s13_race_proc_mem)
+{
+	race(_metadata, &self->m, poke_on, NULL);
+}
+
+TEST_F(race, h01_race_dma)
+{
+	race(_metadata, &self->m, dma_on, NULL);
+}
+
+TEST_F(race, h27_race_migration)
+{
+	race(_metadata, &self->m, store_on, disturb_migration);
+}
+
+TEST_F(race, h27_race_compaction)
+{
+	race(_metadata, &self->m, store_on, disturb_compaction);
+}
+
+TEST_F(race, h10_race_mprotect)
+{
+	race(_metadata, &self->m, store_on, disturb_mprotect);
+}
+
+TEST_F(race, h08_race_fork)
+{
+	race(_metadata, &self->m, store_on, disturb_fork);
+}
+
+/* Huge pages take too long to come back, or do not go away. */
+TEST_F(two, h09_race_pageout)
+{
+	map_race(_metadata, &self->m, variant->kind);
+	race(_metadata, &self->m, store_on, disturb_pageout);
+}
+
+TEST_F(two, h18_race_register)
+{
+	map_race(_metadata, &self->m, variant->kind);
+	race(_metadata, &self->m, store_on, disturb_uffd);
+}
+
+TEST_F(one, h28_race_zap)
+{
+	map_race(_metadata, &self->m, WT_SHMEM);
+	race(_metadata, &self->m, store_on, disturb_zap);
+}
+
+TEST_F(one, s13_race_writeback)
+{
+	map_race(_metadata, &self->m, WT_FILE);
+	race(_metadata, &self->m, store_on, disturb_writeback);
+}
+
+TEST_F(one, h11_race_collapse)
+{
+	struct wt_mem *m = &self->m;
+
+	map_race(_metadata, m, WT_THP);
+	race(_metadata, m, store_on, disturb_collapse);
+}
+
+/* The same for get-and-clear through a userfaultfd that tracks on its own. */
+static void async_race(struct __test_metadata *_metadata, struct wt_mem *m,
+		       void *(*writer)(void *), void (*disturb)(struct race *r))
+{
+	struct race r = { .m = m, .mem = -1, .file = -1, .uffd = -1 };
+	struct disturber d = { .race = &r, .disturb = disturb };
+	static struct page_region vec[RACE_PAGES];
+	unsigned long old[RACE_PAGES], new[RACE_PAGES], changed = 0, lost = 0;
+	pthread_t write_thread, disturb_thread;
+	long start, n, k;
+	size_t i;
+
+	r.enough = disturb ? 2 : 0;
+	r.whole_pages = writer == poke_on;
+	r.mem = open("/proc/self/mem", O_RDWR);
+	ASSERT_LE(0, r.mem);
+	r.uffd = open_uffd(_metadata, ASYNC);
+	NO_ERROR(wt_register(r.uffd, m->addr, m->len, WT_WP));
+	NO_ERROR(wt_protect(r.uffd, m->addr, m->len, true));
+	look(&r, old);
+	ASSERT_EQ(0, pthread_create(&write_thread, NULL, writer, &r));
+	if (disturb)
+		ASSERT_EQ(0, pthread_create(&disturb_thread, NULL, disturb_on, &d));
+	for (start = now_ms(); race_goes_on(&r, start, changed);) {
+		bool written[RACE_PAGES] = { 0 };
+
+		look(&r, new);
+		n = wt_scan(m->addr, m->len, PM_SCAN_WP_MATCHING |
+			    PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN, vec, RACE_PAGES);
+		ASSERT_LE(0, n);
+		for (k = 0; k < n; k++)
+			for (i = 0; i < m->nr; i++)
+				if ((uintptr_t)wt_unit(m, i) >= vec[k].start &&
+				    (uintptr_t)wt_unit(m, i) < vec[k].end)
+					written[i] = true;
+		for (i = 0; i < m->nr; i++) {
+			if (old[i] == new[i])
+				continue;
+			changed++;
+			if (!written[i] && !lost++)
+				TH_LOG("page %zu: was %#lx, is %#lx", i, old[i], new[i]);
+		}
+		look(&r, old);
+	}
+	r.stop = 1;
+	pthread_join(write_thread, NULL);
+	if (disturb)
+		pthread_join(disturb_thread, NULL);
+	close(r.mem);
+	EXPECT_EQ(0, lost)
+		TH_LOG("%lu of %lu modified pages were not reported", lost, changed);
+	expect_raced(_metadata, &r, changed);
+}
+
+TEST_F(race, s11_race_written)
+{
+	async_race(_metadata, &self->m, store_on, disturb_migration);
+}
+
+TEST_F(race, s11_race_written_proc_mem)
+{
+	async_race(_metadata, &self->m, poke_on, NULL);
+}
+
+TEST_F(two, s11_race_written_pageout)
+{
+	map_race(_metadata, &self->m, variant->kind);
+	async_race(_metadata, &self->m, store_on, disturb_pageout);
+}
+
+/*
+ * H18: one mapping goes from tracked to armed and back, again and again, while
+ * its pages are reclaimed by someone who looks at it without a lock.
+ */
+static void tracked_turn(struct __test_metadata *_metadata, struct race *r,
+			 unsigned long *lost)
+{
+	const struct wt_mem *m = r->m;
+	unsigned long old[RACE_PAGES], new[RACE_PAGES];
+	__u64 ent[RACE_PAGES];
+	size_t i;
+
+	NO_ERROR(wt_clear_refs(0, "4"));
+	look(r, old);
+	usleep(2000);
+	look(r, new);
+	NEED(wt_entries(0, m->addr, m->nr, ent));
+	for (i = 0; i < m->nr; i++)
+		if (old[i] != new[i] && !(ent[i] & PM_SOFT_DIRTY) && !(*lost)++)
+			TH_LOG("tracked: page %zu: was %#lx, is %#lx, entry %#llx", i,
+			       old[i], new[i], ent[i]);
+	NO_ERROR(wt_clear_refs(0, "6"));
+}
+
+static void armed_turn(struct __test_metadata *_metadata, struct race *r,
+		       unsigned long *lost)
+{
+	const struct wt_mem *m = r->m;
+	unsigned long old[RACE_PAGES], new[RACE_PAGES];
+	__u64 ent[RACE_PAGES];
+	size_t i;
+
+	NO_ERROR(wt_register(r->uffd, m->addr, m->len, WT_WP));
+	NO_ERROR(wt_protect(r->uffd, m->addr, m->len, true));
+	look(r, old);
+	usleep(2000);
+	look(r, new);
+	NEED(wt_entries(0, m->addr, m->nr, ent));
+	for (i = 0; i < m->nr; i++)
+		if (old[i] != new[i] && ent[i] & PM_UFFD_WP && !(*lost)++)
+			TH_LOG("armed: page %zu: was %#lx, is %#lx, entry %#llx", i,
+			       old[i], new[i], ent[i]);
+	NO_ERROR(wt_unregister(r->uffd, m->addr, m->len));
+}
+
+TEST_F(two, h18_race_turns)
+{
+	struct race r = { .m = &self->m };
+	struct disturber d = { .race = &r, .disturb = disturb_pageout };
+	unsigned long lost = 0, turns = 0;
+	pthread_t write_thread, disturb_thread;
+	long start;
+
+	NEED(wt_populate(&self->m));
+	r.enough = 2;
+	r.uffd = open_uffd(_metadata, ASYNC);
+	ASSERT_EQ(0, pthread_create(&write_thread, NULL, store_on, &r));
+	ASSERT_EQ(0, pthread_create(&disturb_thread, NULL, disturb_on, &d));
+	for (start = now_ms(); race_goes_on(&r, start, ENOUGH); turns++) {
+		tracked_turn(_metadata, &r, &lost);
+		armed_turn(_metadata, &r, &lost);
+	}
+	r.stop = 1;
+	pthread_join(write_thread, NULL);
+	pthread_join(disturb_thread, NULL);
+	EXPECT_EQ(0, lost);
+	EXPECT_LT(2, turns);
+	expect_raced(_metadata, &r, ENOUGH);
+}
+
+/* Who comes first wins, and what is armed is never found protected. */
+static void disturb_clear(struct race *r)
+{
+	if (wt_clear_refs(0, r->disturbed & 1 ? "6" : "4"))
+		r->stop = 2;
+	r->disturbed++;
+}
+
+TEST_F(uffd, h18_race_for_the_bit)
+{
+	struct wt_mem *m = &self->m;
+	struct race r = { .m = m };
+	struct disturber d = { .race = &r, .disturb = disturb_clear };
+	unsigned long busy = 0, armed = 0;
+	pthread_t write_thread, disturb_thread;
+	struct wt_handler h;
+	long start;
+	int ret;
+
+	NEED(wt_populate(m));
+	r.uffd = open_uffd(_metadata, ALL_WP);
+	NEED(wt_handle(&h, r.uffd, m));
+	ASSERT_EQ(0, pthread_create(&write_thread, NULL, store_on, &r));
+	ASSERT_EQ(0, pthread_create(&disturb_thread, NULL, disturb_on, &d));
+	r.enough = 2;
+	for (start = now_ms(); !r.stop && race_goes_on(&r, start, busy && armed ? ENOUGH : 0);) {
+		ret = wt_register(r.uffd, m->addr, m->len, WT_WP);
+		if (ret == -EBUSY) {
+			busy++;
+			continue;
+		}
+		EXPECT_EQ(0, ret);
+		EXPECT_WP(m->addr, m->len, 0);
+		EXPECT_DIRTY(m->addr, m->len);
+		NO_ERROR(wt_unregister(r.uffd, m->addr, m->len));
+		armed++;
+	}
+	EXPECT_EQ(0, r.stop);
+	r.stop = 1;
+	pthread_join(write_thread, NULL);
+	pthread_join(disturb_thread, NULL);
+	EXPECT_EQ(0, h.wp);
+	wt_handle_stop(&h);
+	EXPECT_LT(0, busy);
+	EXPECT_LT(0, armed);
+	NO_ERROR(wt_clear_refs(0, "6"));
+	expect_precise(_metadata, m);
+}
