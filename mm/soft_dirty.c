@@ -9,6 +9,8 @@
  * is soft-dirty, and so is every page of a VMA that is not tracked.
  */
 
+#include <linux/dax.h>
+#include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/swapops.h>
@@ -18,6 +20,25 @@
 #include <asm/tlb.h>
 
 #include "internal.h"
+
+/*
+ * Can @vma be tracked, if it is not yet? A device that maps by huge pages alone
+ * cannot be mapped by PTEs instead. Unsharing a hugetlb page table drops its
+ * entries, and with them what is known of pages that may be pinned.
+ */
+static bool soft_dirty_can_track(struct vm_area_struct *vma)
+{
+	if (vma_wrtracked(vma) || vma_has_userfaultfd(vma))
+		return false;
+	if (vma->vm_flags & VM_PFNMAP)
+		return false;
+	if (vma_is_dax(vma) && S_ISCHR(file_inode(vma->vm_file)->i_mode))
+		return false;
+	if (is_vm_hugetlb_page(vma) && (vma->vm_flags & VM_MAYSHARE) &&
+	    test_bit(MMF_HAS_PINNED, &vma->vm_mm->flags))
+		return ALIGN(vma->vm_start, PUD_SIZE) + PUD_SIZE > vma->vm_end;
+	return true;
+}
 
 /*
  * Give @vma or take from it VM_WRTRACK and merge it with the neighbours that
@@ -64,7 +85,7 @@ static void soft_dirty_protect(struct mmu_gather *tlb,
  * @mm: the address space
  *
  * Every VMA is tracked from here on, but for those that a userfaultfd is
- * registered on and those that map bare PFNs. A page that may be pinned stays
+ * registered on and those that soft_dirty_can_track() sorts out. A page that may be pinned stays
  * soft-dirty: it is written to without a fault.
  *
  * Context: the caller holds the mmap lock for writing.
@@ -72,15 +93,15 @@ static void soft_dirty_protect(struct mmu_gather *tlb,
 void soft_dirty_clear(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma, *prev = NULL;
+	struct vma_iterator vmi;
 	struct mmu_gather tlb;
-	VMA_ITERATOR(vmi, mm, 0);
 
 	mmap_assert_write_locked(mm);
 	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
 
+	vma_iter_init(&vmi, mm, 0);
 	for_each_vma(vmi, vma) {
-		if (!vma_wrtracked(vma) && !vma_has_userfaultfd(vma) &&
-		    !(vma->vm_flags & VM_PFNMAP)) {
+		if (soft_dirty_can_track(vma)) {
 			vma = soft_dirty_switch(&vmi, prev, vma, true);
 			/* A shared table could not differ in the bit. */
 			if (is_vm_hugetlb_page(vma))
@@ -110,12 +131,13 @@ void soft_dirty_clear(struct mm_struct *mm)
 void soft_dirty_stop(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma, *prev = NULL;
+	struct vma_iterator vmi;
 	struct mmu_gather tlb;
-	VMA_ITERATOR(vmi, mm, 0);
 
 	mmap_assert_write_locked(mm);
 
 	tlb_gather_mmu(&tlb, mm);
+	vma_iter_init(&vmi, mm, 0);
 	for_each_vma(vmi, vma) {
 		if (vma_soft_dirty_tracked(vma))
 			soft_dirty_protect(&tlb, vma, false);
@@ -152,8 +174,9 @@ struct vm_area_struct *soft_dirty_untrack_range(struct vm_area_struct *vma,
 						unsigned long end)
 {
 	struct vm_area_struct *part;
-	VMA_ITERATOR(vmi, vma->vm_mm, start);
+	struct vma_iterator vmi;
 
+	vma_iter_init(&vmi, vma->vm_mm, start);
 	part = vma_modify_flags(&vmi, vma, vma, start, end,
 				vma->vm_flags & ~VM_WRTRACK);
 	if (IS_ERR(part))
@@ -173,8 +196,9 @@ struct vm_area_struct *soft_dirty_merge_range(struct mm_struct *mm,
 					      unsigned long end)
 {
 	struct vm_area_struct *vma, *prev;
-	VMA_ITERATOR(vmi, mm, start);
+	struct vma_iterator vmi;
 
+	vma_iter_init(&vmi, mm, start);
 	prev = vma_prev(&vmi);
 	for_each_vma_range(vmi, vma, end) {
 		if (vma->vm_start > start && (!prev || prev->vm_end != vma->vm_start))
@@ -191,7 +215,8 @@ struct vm_area_struct *soft_dirty_merge_range(struct mm_struct *mm,
 /*
  * Unmap a huge page of a file, so that PTEs map it from now on. None of them is
  * there yet, which means clean; a pinned page needs markers that say otherwise.
- * Without memory for those @vma is not tracked.
+ * The page table must be there when the file is truncated later. Without
+ * memory for it @vma is not tracked.
  *
  * Context: the caller holds the mmap lock for writing.
  */
@@ -200,14 +225,14 @@ void soft_dirty_split_pmd(struct vm_area_struct *vma, pmd_t *pmd,
 {
 	unsigned long haddr = addr & HPAGE_PMD_MASK;
 	struct folio *folio = NULL;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the PMD, then of the PTEs */
 	pte_t *pte;
 	int i;
 
 	ptl = pmd_trans_huge_lock(pmd, vma);
 	if (ptl) {
 		if (pmd_present(*pmd))
-			folio = vm_normal_folio_pmd(vma, haddr, *pmd);
+			folio = soft_dirty_pmd_folio(vma, haddr, *pmd);
 		if (folio)
 			folio_get(folio);
 		spin_unlock(ptl);
@@ -215,11 +240,9 @@ void soft_dirty_split_pmd(struct vm_area_struct *vma, pmd_t *pmd,
 
 	__split_huge_pmd(vma, pmd, haddr, false, NULL);
 
-	if (soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio)) {
-		if (pte_alloc(vma->vm_mm, pmd)) {
-			soft_dirty_untrack(vma);
-			goto out;
-		}
+	if (pte_alloc(vma->vm_mm, pmd)) {
+		soft_dirty_untrack(vma);
+	} else if (soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio)) {
 		pte = pte_offset_map_lock(vma->vm_mm, pmd, haddr, &ptl);
 		for (i = 0; pte && i < HPAGE_PMD_NR; i++) {
 			if (pte_none(ptep_get(pte + i)))
@@ -230,7 +253,7 @@ void soft_dirty_split_pmd(struct vm_area_struct *vma, pmd_t *pmd,
 		if (pte)
 			pte_unmap_unlock(pte, ptl);
 	}
-out:
+
 	if (folio)
 		folio_put(folio);
 }

@@ -25,7 +25,8 @@
 
 static inline bool vma_wrtracked(const struct vm_area_struct *vma)
 {
-	return vma->vm_flags & VM_WRTRACK;
+	return IS_ENABLED(CONFIG_WRITE_TRACKING) &&
+	       (vma->vm_flags & VM_WRTRACK);
 }
 
 static inline bool vma_has_userfaultfd(const struct vm_area_struct *vma)
@@ -61,7 +62,8 @@ static inline bool vma_reports_soft_dirty(const struct vm_area_struct *vma)
  */
 static inline bool vma_soft_dirty_needs_ptes(const struct vm_area_struct *vma)
 {
-	return vma_soft_dirty_tracked(vma) && (vma->vm_flags & VM_SHARED);
+	return vma_soft_dirty_tracked(vma) &&
+	       (vma->vm_flags & (VM_MAYSHARE | VM_PFNMAP)) == VM_MAYSHARE;
 }
 
 /* Do the page tables hold what a page fault could not bring back? */

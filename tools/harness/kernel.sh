@@ -70,13 +70,11 @@ with_lock "$NAME"
 up_to_date && exit 0
 mkdir -p "$BUILD/log"
 
-steps=0
-[ -f "$OBJ/vmlinux" ] || steps=$STEPS
 rm -f "$OBJ/.built"
 started=$(mktemp "$BUILD/log/.started.XXXXXX")
 trap 'rm -f "$started"' EXIT
 configure
-progress "$LOG" "$steps" "kernel $NAME" kmake -j"$JOBS" bzImage ||
+progress "$LOG" "$STEPS" "kernel $NAME" kmake -j"$JOBS" bzImage ||
 	die "the $NAME kernel does not build: $(grep -m 1 -E 'error:|\*\*\*|No space left' "$LOG" || tail -n 1 "$LOG"); log: $(short "$LOG")"
 echo "$id" >"$OBJ/.built"
 # As old as the start of the build: an edit made meanwhile is not missed.

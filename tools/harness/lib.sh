@@ -54,7 +54,7 @@ with_lock() {
 }
 
 # progress LOG EXPECTED TITLE COMMAND...: runs a build quietly and says how much
-# is left. EXPECTED is the number of lines that the last such build printed.
+# is left. EXPECTED is the number of lines that a whole build prints (0: not known).
 progress() {
 	local log=$1 expected=$2 title=$3 start=$SECONDS pid rc=0 n shown=-1 step
 	shift 3
@@ -85,7 +85,7 @@ progress_line() {
 	local text
 
 	if [ "$2" -lt "$3" ]; then
-		text="$1: $2 of about $3 steps, $(($3 - $2)) left, $4 s"
+		text="$1: $2 of at most $3 steps, $(($3 - $2)) left, $4 s"
 	else
 		text="$1: $2 steps, $4 s"
 	fi

@@ -34,6 +34,12 @@ choose_version() {
 
 	VERSION=$BASE_VERSION
 	[ ! -f "$(deb_file "$VERSION")" ] || return 0
+	# A newer one that was taken before: no need to ask the mirror every time.
+	if [ -f "$CACHE/instead-of-$BASE_VERSION" ]; then
+		VERSION=$(cat "$CACHE/instead-of-$BASE_VERSION")
+		[ ! -f "$(deb_file "$VERSION")" ] || return 0
+		VERSION=$BASE_VERSION
+	fi
 	if ! apt_versions | grep -qxF "$VERSION"; then
 		apt_update
 		known=$(apt_versions | head -n 1)
@@ -52,8 +58,9 @@ download() {
 	# shellcheck disable=SC2064 # the name of now
 	trap "rm -rf '$tmp'" EXIT
 	(cd "$tmp" && progress "$LOG" 0 "download of $BASE_PACKAGE $VERSION" apt-get download "$BASE_PACKAGE=$VERSION") ||
-		die "the download of $BASE_PACKAGE $VERSION failed: $(grep '^E:' "$LOG" | tail -n 1); run make again"
+		die "the download of $BASE_PACKAGE $VERSION failed (no network?): $(grep '^E:' "$LOG" | tail -n 1); run make again"
 	mv "$tmp"/*.deb "$(deb_file "$VERSION")"
+	[ "$VERSION" = "$BASE_VERSION" ] || echo "$VERSION" >"$CACHE/instead-of-$BASE_VERSION"
 }
 
 # A .deb of the recorded version must have the recorded checksum; for a newer
@@ -116,9 +123,9 @@ if [ "$how" = unpack_deb ]; then
 	choose_version
 	check_deb
 	if [ "$VERSION" != "$BASE_VERSION" ]; then
+		[ "$(cat "$SRC/vanilla.id" 2>/dev/null)" != "package $VERSION" ] || exit 0
 		say "$BASE_PACKAGE $BASE_VERSION is gone from the mirror; taking $VERSION. The series must apply to it with zero fuzz."
 		ID="package $VERSION"
-		[ "$(cat "$SRC/vanilla.id" 2>/dev/null)" != "$ID" ] || exit 0
 	fi
 fi
 

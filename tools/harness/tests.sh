@@ -44,7 +44,6 @@ run_list() {
 		# awk writes results anew in each run.
 		cat "$dir/results" >>"$dir/all"
 		: >"$dir/results"
-		splats_of "$kernel" "$dir/boot$boot"
 		verdict=$(head -n 1 "$dir/verdict" | sed 's/\x1b\[[0-9;]*m//g; s/^error: //')
 		last=$(tail -n 1 "$dir/begun")
 		if [ -n "$last" ] && ! cut -f1 "$dir/all" | grep -qxF "$last"; then
@@ -56,6 +55,7 @@ run_list() {
 		else
 			: >"$dir/rest"
 		fi
+		splats_of "$kernel" "$dir/boot$boot"
 		mv "$dir/rest" "$dir/todo"
 	done
 	mv "$dir/all" "$dir/results"
@@ -250,6 +250,10 @@ compare_one() {
 	touch "$RES/vanilla/$1.parts" "$RES/patched/$1.parts"
 	v=$(result vanilla "$1" 2) p=$(result patched "$1" 2)
 	parts=$(lost "$1")
+	if [ -z "$p" ]; then
+		printf 'fail\twas not run\n'
+		return
+	fi
 	case $(result patched "$1" 6) in
 	kernel:* | 'the kernel'*)
 		case $(result vanilla "$1" 6) in

@@ -34,6 +34,42 @@ TEST_F(mem, s02_clear)
 	NO_ERROR(wt_clear_refs(0, "4"));
 	EXPECT_TRACKED(self->m.addr);
 	EXPECT_CLEAN(self->m.addr, self->m.len);
+	/* There is nothing to do for another one, but it is no less of a clear. */
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_CLEAN(self->m.addr, self->m.len);
+	wt_store_even(&self->m);
+	EXPECT_EVEN(&self->m);
+}
+
+TEST_F(swap, s02_clear_swapped)
+{
+	start_even(_metadata, &self->m);
+	NEED(wt_pageout(&self->m));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_CLEAN(self->m.addr, self->m.len);
+	wt_load(self->m.addr);
+	EXPECT_CLEAN(self->m.addr, self->m.len);
+	wt_store_even(&self->m);
+	EXPECT_EVEN(&self->m);
+}
+
+/* Cleared while it cannot be accessed at all, or not be written to */
+TEST_F(mem, s02_clear_without_access)
+{
+	static const int prot[] = { PROT_NONE, PROT_READ };
+	size_t i;
+
+	NEED(wt_populate(&self->m));
+	for (i = 0; i < ARRAY_SIZE(prot); i++) {
+		ASSERT_EQ(0, mprotect(self->m.addr, self->m.len, prot[i]));
+		NO_ERROR(wt_clear_refs(0, "4"));
+		EXPECT_CLEAN(self->m.addr, self->m.len);
+		ASSERT_EQ(0, mprotect(self->m.addr, self->m.len,
+				      PROT_READ | PROT_WRITE));
+		EXPECT_CLEAN(self->m.addr, self->m.len);
+		wt_store_even(&self->m);
+		EXPECT_EVEN(&self->m);
+	}
 }
 
 TEST_F(one, s02_every_mapping)
@@ -422,6 +458,35 @@ TEST_F(mem, s03_fork_alone)
 	EXPECT_CLEAN(self->m.addr, self->m.len);
 }
 
+/* A pin for reading gives a shared page to its owner: a copy, but no write. */
+static void read_pinned(struct __test_metadata *_metadata, struct wt_mem *m)
+{
+	char buf[64];
+	size_t i;
+
+	for (i = 0; i < m->nr; i++) {
+		struct iovec from = { .iov_base = wt_unit(m, i), .iov_len = 64 };
+		struct iovec to = { .iov_base = buf, .iov_len = 64 };
+
+		ASSERT_EQ(64, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
+	}
+}
+
+TEST_F(cow, s03_unshare)
+{
+	struct wt_mem *m = &self->m;
+	struct wt_puppet child;
+
+	start_even(_metadata, m);
+	NEED(wt_puppet(&child));
+	read_pinned(_metadata, m);
+	EXPECT_EVEN(m);
+	EXPECT_EVEN_IN(child.pid, m);
+	wt_store(wt_unit(m, 1));
+	EXPECT_DIRTY(wt_unit(m, 1), psize());
+	wt_dismiss(&child);
+}
+
 /* S8: where tracking ends */
 
 TEST_F(mem, s08_stop)
@@ -596,9 +661,9 @@ TEST_F(one, s12_mmap_over)
 TEST_F(one, s12_stack_grows)
 {
 	struct wt_mem *m = &self->m;
-	/* There must be room below, more than the guard gap of a stack. */
-	char *low = m->room;
+	char *low;
 
+	/* There must be room below, more than the guard gap of a stack. */
 	NEED(wt_map(m, WT_ANON));
 	low = m->room;
 	ASSERT_EQ(0, munmap(low, m->addr - low));
@@ -779,6 +844,45 @@ TEST_F(shared, s13_truncate)
 	expect_precise(_metadata, m);
 }
 
+/* H28: another mapping of the file is collapsed, and our tables with it. */
+static void collapse_elsewhere(struct __test_metadata *_metadata, struct wt_mem *m,
+			       bool mapped)
+{
+	char *other;
+
+	NEED(wt_map(m, WT_SHMEM));
+	m->len = WT_HUGE_SIZE;
+	ASSERT_EQ(0, ftruncate(m->fd, m->len));
+	ASSERT_EQ(m->addr, mmap(m->addr, m->len, PROT_READ | PROT_WRITE,
+				MAP_FIXED | MAP_SHARED, m->fd, 0));
+	NEED(wt_populate(m));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	wt_store(wt_unit(m, 5));
+	if (!mapped)
+		ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	other = m->addr + 2 * WT_HUGE_SIZE;
+	ASSERT_EQ(other, mmap(other, m->len, PROT_READ | PROT_WRITE,
+			      MAP_FIXED | MAP_SHARED, m->fd, 0));
+	madvise(other, m->len, MADV_HUGEPAGE);
+	if (madvise(other, m->len, MADV_COLLAPSE))
+		SKIP(return, "MADV_COLLAPSE: %s", strerror(errno));
+	EXPECT_DIRTY(wt_unit(m, 5), psize());
+	wt_load_all(m);
+	EXPECT_DIRTY(wt_unit(m, 5), psize());
+	wt_store(wt_unit(m, 7));
+	EXPECT_DIRTY(wt_unit(m, 7), psize());
+}
+
+TEST_F(one, h28_collapse_elsewhere)
+{
+	collapse_elsewhere(_metadata, &self->m, true);
+}
+
+TEST_F(one, h28_collapse_elsewhere_unmapped)
+{
+	collapse_elsewhere(_metadata, &self->m, false);
+}
+
 /* The limit that is documented: it reads as nothing there, and as zeroes. */
 TEST_F(one, s13_discarded_anon)
 {
@@ -880,25 +984,29 @@ TEST_F(one, s14_fault_around)
 }
 
 /* Nobody's page tables are copied at fork that can be filled by faults. */
+static void fork_without_tables(struct __test_metadata *_metadata, struct wt_mem *m)
+{
+	struct wt_puppet child;
+	__u64 ent = 0;
+
+	NEED(wt_puppet(&child));
+	NEED(wt_entries(child.pid, m->addr, 1, &ent));
+	EXPECT_EQ(0, ent & (PM_PRESENT | PM_SWAP));
+	wt_dismiss(&child);
+}
+
 TEST_F(shared, s14_fork_copies_no_tables)
 {
-	struct wt_mem *m = &self->m;
-	__u64 ent = 0;
-	int i;
+	NEED(wt_populate(&self->m));
+	fork_without_tables(_metadata, &self->m);
+}
 
-	NEED(wt_populate(m));
-	for (i = 0; i < 2; i++) {
-		struct wt_puppet child;
-
-		if (i) {
-			NO_ERROR(wt_clear_refs(0, "4"));
-			NO_ERROR(wt_clear_refs(0, "6"));
-		}
-		NEED(wt_puppet(&child));
-		NEED(wt_entries(child.pid, m->addr, 1, &ent));
-		EXPECT_EQ(0, ent & (PM_PRESENT | PM_SWAP));
-		wt_dismiss(&child);
-	}
+TEST_F(shared, s08_stop_then_fork)
+{
+	NEED(wt_populate(&self->m));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	NO_ERROR(wt_clear_refs(0, "6"));
+	fork_without_tables(_metadata, &self->m);
 }
 
 /* One fault to populate a page, one for the first write after a clear. */

@@ -166,6 +166,12 @@ static void look(const struct race *r, unsigned long *seen)
 		seen[i] = wt_load(wt_unit(r->m, i) + at);
 }
 
+static bool same(const struct wt_mem *m, const unsigned long *old,
+		 const unsigned long *new)
+{
+	return !memcmp(old, new, m->nr * sizeof(*old));
+}
+
 static long now_ms(void)
 {
 	struct timespec ts;
@@ -207,10 +213,12 @@ static void race_rounds(struct __test_metadata *_metadata, struct race *r,
 	for (round = 0; race_goes_on(r, start, *changed); round++) {
 		NO_ERROR(wt_clear_refs(0, "4"));
 		look(r, old);
-		/* Let the stores hit pages at once, or some time after. */
-		if (round & 1)
-			usleep(round % 16 * 50);
 		look(r, new);
+		/* Look at once, or wait for slow writers for a while. */
+		for (i = 0; round & 1 && i < 40 && same(m, old, new); i++) {
+			usleep(500);
+			look(r, new);
+		}
 		for (i = 0; i < m->nr; i++)
 			NEED(wt_entries(0, m->addr + i * step * psize(), 1, &ent[i]));
 		for (i = 0; i < m->nr; i++) {

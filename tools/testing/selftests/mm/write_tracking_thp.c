@@ -258,8 +258,35 @@ TEST_F(one, h11_shmem_huge)
 	EXPECT_DIRTY(wt_unit(m, 7), psize());
 }
 
-/* The rest of the process need not split its huge pages for it. */
-TEST_F(one, s14_shmem_huge_untracked)
+/* A huge page of a file, mapped privately: there is no marker for what is left. */
+TEST_F(one, h11_shmem_cow_huge)
+{
+	struct wt_mem *m = &self->m;
+	char *cow;
+
+	map_small(_metadata, m, WT_SHMEM);
+	NEED(collapse(m->addr, m->len));
+	cow = elsewhere(m);
+	ASSERT_EQ(cow, mmap(cow, m->len, PROT_READ | PROT_WRITE,
+			    MAP_FIXED | MAP_PRIVATE, m->fd, 0));
+	madvise(cow, m->len, MADV_HUGEPAGE);
+	wt_load(cow);
+	NEED(wt_check_thp(cow, m->len, true));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_CLEAN(cow, m->len);
+	wt_load(cow);
+	EXPECT_CLEAN(cow, m->len);
+	wt_store(cow + 5 * psize());
+	EXPECT_DIRTY(cow + 5 * psize(), psize());
+	EXPECT_CLEAN(cow, 5 * psize());
+	wt_load(cow + 7 * psize());
+	EXPECT_CLEAN(cow + 6 * psize(), 4 * psize());
+	wt_store(cow + 7 * psize());
+	EXPECT_DIRTY(cow + 7 * psize(), psize());
+}
+
+/* What is no longer tracked may be mapped by huge pages again. */
+TEST_F(one, s08_stop_then_huge)
 {
 	struct wt_mem *m = &self->m;
 

@@ -113,6 +113,8 @@ TEST_F(mem, s04_busy)
 		expect_busy(_metadata, m, 0, WT_WP | WT_MISSING);
 		expect_busy(_metadata, m, ASYNC, WT_WP | WT_MISSING);
 	}
+	if (wt_is_shared(m) && !wt_is_file(m))
+		expect_busy(_metadata, m, ALL_WP, WT_WP | WT_MINOR);
 	expect_busy(_metadata, m, ASYNC, WT_WP);
 	wt_store(wt_unit(m, 1));
 	EXPECT_DIRTY(wt_unit(m, 1), psize());
@@ -315,6 +317,29 @@ TEST_F(uffd, s06_stop_leaves_armed)
 	wt_handle_stop(&h);
 }
 
+/* Write-protecting goes as far as what is armed, and not one page further. */
+TEST_F(one, s06_protect_spares_tracked)
+{
+	struct wt_mem *m = &self->m;
+	char *high;
+	int uffd;
+
+	NEED(wt_map(m, WT_ANON));
+	start_even(_metadata, m);
+	high = m->addr - m->len;
+	ASSERT_EQ(high, mmap(high, m->len, PROT_READ | PROT_WRITE, MAP_FIXED |
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	memset(high, 1, m->len);
+	uffd = open_uffd(_metadata, ALL_WP);
+	NO_ERROR(wt_register(uffd, high, m->len, WT_WP));
+	EXPECT_EQ(-ENOENT, wt_protect(uffd, high, 2 * m->len, true));
+	EXPECT_EVEN(m);
+	EXPECT_EQ(-ENOENT, wt_protect(uffd, high, 2 * m->len, false));
+	EXPECT_EVEN(m);
+	EXPECT_EQ(-ENOENT, wt_protect(uffd, m->addr, m->len, true));
+	EXPECT_EVEN(m);
+}
+
 TEST_F(uffd, s06_unpopulated)
 {
 	struct wt_mem *m = &self->m;
@@ -407,6 +432,32 @@ TEST_F(mem, s11_written)
 	async_rounds(_metadata, &self->m, NULL);
 }
 
+/* What a get-and-clear does not report, it does not clear either. */
+TEST_F(mem, s11_scan_of_tracked)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	size_t unit;
+	long n, i;
+
+	start_even(_metadata, m);
+	n = wt_scan(m->addr, m->len, PM_SCAN_WP_MATCHING, PAGE_IS_WRITTEN, vec, 16);
+	ASSERT_LE(0, n);
+	for (unit = 0; unit < m->nr; unit += 2) {
+		uintptr_t at = (uintptr_t)wt_unit(m, unit);
+		bool told = false;
+
+		for (i = 0; i < n; i++)
+			told |= vec[i].start <= at && at < vec[i].end;
+		if (!told)
+			EXPECT_DIRTY(wt_unit(m, unit), psize());
+	}
+	for (unit = 0; unit < m->nr; unit++)
+		wt_store(wt_unit(m, unit));
+	for (unit = 0; unit < m->nr; unit++)
+		EXPECT_DIRTY(wt_unit(m, unit), psize());
+}
+
 /* S11: bit 55 and PAGEMAP_SCAN, all over the process. */
 TEST_F(mem, s11_agreement)
 {
@@ -458,6 +509,20 @@ TEST_F(uffd, s07_unregister_unpopulated)
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
 	protect_even(_metadata, m, uffd);
 	NO_ERROR(wt_unregister(uffd, m->addr, m->len));
+	expect_free(_metadata, m, m->addr);
+	expect_precise(_metadata, m);
+}
+
+TEST_F(swap, s07_unregister_swapped)
+{
+	struct wt_mem *m = &self->m;
+	int uffd;
+
+	uffd = start_armed(_metadata, m, wt_is_file(m) ? ASYNC : ALL_WP);
+	NEED(wt_pageout(m));
+	NO_ERROR(wt_unregister(uffd, m->addr, m->len));
+	EXPECT_WP(m->addr, m->len, 0);
+	wt_load_all(m);
 	expect_free(_metadata, m, m->addr);
 	expect_precise(_metadata, m);
 }

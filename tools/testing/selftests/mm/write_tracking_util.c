@@ -217,6 +217,8 @@ int wt_map(struct wt_mem *m, enum wt_kind kind)
 	memset(m, 0, sizeof(*m));
 	m->fd = -1;
 	m->kind = kind;
+	if (geteuid())
+		return wt_cannot("this takes root");
 	huge = kind == WT_THP || wt_is_hugetlb(m);
 	m->unit = huge ? WT_HUGE_SIZE : psize();
 	m->nr = huge ? NR_HUGE : NR_SMALL;
