@@ -5,7 +5,8 @@
 # make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
 # make shell KERNEL=patched|vanilla
 # make series        the series as mails, in build/series
-# make check-series  every patch builds in every configuration, and is clean
+# make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch both lint']
+#                    every patch builds in every configuration, and is clean
 # make clean         removes build/
 #
 # KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package.
@@ -16,7 +17,7 @@ H := tools/harness
 # As they were given: a $ in a command is the guest's.
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
-export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS
+export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY
 
 .NOTPARALLEL:
 .PHONY: all packages source kernels image selftests exec shell test check series check-series clean help ready

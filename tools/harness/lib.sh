@@ -59,10 +59,13 @@ progress() {
 	local log=$1 expected=$2 title=$3 start=$SECONDS pid rc=0 n shown=-1 step
 	shift 3
 
+	# A process group of its own, so that all of it can be stopped.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	set +m
 	# shellcheck disable=SC2064 # the pid of now, not of later
-	trap "kill $pid 2>/dev/null; echo >&2; die 'interrupted: run make again, it goes on from here'" INT TERM
+	trap "kill -- -$pid 2>/dev/null; wait; [ ! -t 1 ] || echo; die 'interrupted: run make again, it goes on from here'" INT TERM
 	step=30
 	[ -t 1 ] && step=1
 	while kill -0 "$pid" 2>/dev/null; do

@@ -138,6 +138,7 @@ case $MODE in exec | shell) ;; *) die "usage: vm.sh exec|shell, with KERNEL= and
 check_args
 check_files
 if [ -z "${RUN:-}" ]; then
+	find "$BUILD/log" -maxdepth 1 \( -name 'exec-*' -o -name 'shell-*' \) -mtime +0 -exec rm -rf {} + 2>/dev/null || true
 	RUN=$BUILD/log/$MODE-$(basename "$KERNEL")-$(date +%H%M%S)-$$
 fi
 mkdir -p "$RUN" "$BUILD/tmp"

@@ -42,9 +42,9 @@
 #define NR_PAGES	24
 #define FIRST_PAGE	16UL
 
-#define MM_CP_TRY_CHANGE_WRITABLE	(1UL << 0)
-#define MM_CP_UFFD_WP			(1UL << 2)
-#define MM_CP_UFFD_WP_RESOLVE		(1UL << 3)
+#define MM_CP_TRY_CHANGE_WRITABLE	BIT(0)
+#define MM_CP_UFFD_WP			BIT(2)
+#define MM_CP_UFFD_WP_RESOLVE		BIT(3)
 
 static int nr_warnings;
 
@@ -323,8 +323,6 @@ static void add_vma(struct world *w, int first, int end, int delta, char c)
 	vm_flags_init(vma, flags_of(c));
 	vma->vm_userfaultfd_ctx.ctx = uffd_of(c);
 	vma->vm_ops = NULL;
-	if (kind == FAULTED)
-		add_anon_vma(vma, &the_anon_vma);
 	if (kind == SHMEM) {
 		vma->vm_ops = &shmem_vm_ops;
 		vma->vm_file = &shmem_file;
@@ -336,20 +334,29 @@ static void add_vma(struct world *w, int first, int end, int delta, char c)
 	}
 }
 
+static struct world *alloc_world(void)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	/* Nobody takes a lock here, as the callers have the mmap lock. */
+	mt_init_flags(&w->mm.mm_mt, MT_FLAGS_ALLOC_RANGE | MT_FLAGS_LOCK_EXTERN);
+	/* munmap() takes away what nobody counted here. */
+	w->mm.total_vm = 1000000;
+	w->mm.data_vm = 1000000;
+	return w;
+}
+
 /* The process that runs */
 static void use_world(struct world *w)
 {
 	uffds[1].mm = &w->mm;
 	uffds[2].mm = &w->mm;
 	the_task.mm = &w->mm;
-	/* munmap() takes away what nobody counted here. */
-	w->mm.total_vm = 1000000;
-	w->mm.data_vm = 1000000;
 }
 
 static struct world *new_world(void)
 {
-	struct world *w = calloc(1, sizeof(*w));
+	struct world *w = alloc_world();
 
 	use_world(w);
 	return w;
@@ -358,6 +365,10 @@ static struct world *new_world(void)
 /* Every second page of what has no tracker has the bit that one left there. */
 static void fill(struct world *w, int page, char c)
 {
+	struct vm_area_struct *vma = vma_lookup(&w->mm, addr_of(page));
+
+	if (kind == FAULTED && !vma->anon_vma)
+		add_anon_vma(vma, &the_anon_vma);
 	w->there[page] = true;
 	w->wp[page] = is_tracked(c) ||
 		      (page % 2 && (is_protected(c) ||
@@ -368,7 +379,7 @@ static void fill(struct world *w, int page, char c)
 static struct world *build(const char *text, bool stale)
 {
 	struct world *w = new_world();
-	int first = 0, page = 0;
+	int first = 0, page = 0, i;
 
 	if (stale)
 		set_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags);
@@ -376,13 +387,13 @@ static struct world *build(const char *text, bool stale)
 	for (; *text; text++) {
 		if (*text == '|')
 			continue;
-		if (*text != '.')
-			fill(w, page, *text);
 		page++;
-		if (*text == '.')
+		if (*text == '.') {
 			first = page;
-		else if (text[1] != *text) {
+		} else if (text[1] != *text) {
 			add_vma(w, first, page, 0, *text);
+			for (i = first; i < page; i++)
+				fill(w, i, *text);
 			first = page;
 		}
 	}
@@ -391,13 +402,13 @@ static struct world *build(const char *text, bool stale)
 
 static void destroy(struct world *w)
 {
-	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, &w->mm, 0);
+	struct vm_area_struct *vma;
 
 	fail_from = -1;
 	for_each_vma(vmi, vma)
 		vm_area_free(vma);
-	mtree_destroy(&w->mm.mm_mt);
+	__mt_destroy(&w->mm.mm_mt);
 	free(w);
 }
 
@@ -419,8 +430,8 @@ static void snap_bad(struct snap *s, struct vm_area_struct *vma,
 
 static struct snap snap(struct world *w)
 {
-	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, &w->mm, 0);
+	struct vm_area_struct *vma;
 	struct snap s = {};
 	int i, count = 0;
 
@@ -600,21 +611,20 @@ static __printf(6, 7) void row_snap(const struct snap *before,
 /* mmap_region() where nothing is mapped, and all else that maps */
 static int map_range(struct world *w, int first, int nr, char c)
 {
-	unsigned long addr = addr_of(first), end = addr_of(first + nr);
+	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
+	VMG_STATE(vmg, &w->mm, &vmi, addr_of(first), addr_of(first + nr),
+		  flags_of(c), FIRST_PAGE + first);
 	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, &w->mm, addr);
-	VMG_STATE(vmg, &w->mm, &vmi, addr, end, flags_of(c),
-		  FIRST_PAGE + first);
 
 	vmg.file = kind == SHMEM ? &shmem_file : NULL;
 	vmg.uffd_ctx.ctx = uffd_of(c);
-	vma_find(&vmi, end);
+	vma_find(&vmi, addr_of(first + nr));
 	vmg.next = vma_iter_next_rewind(&vmi, &vmg.prev);
 	vma = vma_merge_new_range(&vmg);
+	if (!vma && (vmg_nomem(&vmg) || fail_alloc()))
+		return -ENOMEM;
 	if (vma)
 		vma_set_page_prot(vma);
-	else if (vmg_nomem(&vmg) || fail_alloc())
-		return -ENOMEM;
 	else
 		add_vma(w, first, first + nr, 0, c);
 
@@ -626,14 +636,14 @@ static int map_range(struct world *w, int first, int nr, char c)
 /* do_brk_flags() */
 static int grow_heap(struct world *w, int first, int nr)
 {
-	unsigned long addr = addr_of(first);
-	VMA_ITERATOR(vmi, &w->mm, addr);
-	VMG_STATE(vmg, &w->mm, &vmi, addr, addr_of(first + nr), flags_of('u'),
-		  FIRST_PAGE + first);
+	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
+	VMG_STATE(vmg, &w->mm, &vmi, addr_of(first), addr_of(first + nr),
+		  flags_of('u'), FIRST_PAGE + first);
 
 	vmg.prev = vma_prev(&vmi);
 	vmg.merge_flags = VMG_FLAG_JUST_EXPAND;
-	if (vmg.prev && vmg.prev->vm_end == addr && vma_merge_new_range(&vmg))
+	if (vmg.prev && vmg.prev->vm_end == vmg.start &&
+	    vma_merge_new_range(&vmg))
 		return 0;
 	add_vma(w, first, first + nr, 0, 'u');
 	return 0;
@@ -643,9 +653,9 @@ static int grow_heap(struct world *w, int first, int nr)
 static int change_flags(struct world *w, int first, int nr, vm_flags_t clear,
 			vm_flags_t set)
 {
+	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
 	unsigned long start = addr_of(first), end = addr_of(first + nr);
 	struct vm_area_struct *vma, *prev;
-	VMA_ITERATOR(vmi, &w->mm, start);
 	int i;
 
 	vma = vma_find(&vmi, end);
@@ -692,11 +702,11 @@ static int set_writable(struct world *w, int first, int nr)
 /* userfaultfd_register() */
 static int register_range(struct world *w, int first, int nr, char c)
 {
+	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
 	unsigned long start = addr_of(first), end = addr_of(first + nr);
 	struct userfaultfd_ctx *ctx = uffd_of(c);
 	vm_flags_t modes = flags_of(c) & __VM_UFFD_FLAGS;
 	struct vm_area_struct *vma, *cur;
-	VMA_ITERATOR(vmi, &w->mm, start);
 
 	vma = vma_find(&vmi, end);
 	if (!vma)
@@ -721,9 +731,9 @@ static int register_range(struct world *w, int first, int nr, char c)
 /* userfaultfd_unregister() */
 static int unregister_range(struct world *w, int first, int nr)
 {
+	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
 	unsigned long start = addr_of(first), end = addr_of(first + nr);
 	struct vm_area_struct *vma, *cur, *prev;
-	VMA_ITERATOR(vmi, &w->mm, start);
 
 	vma = vma_find(&vmi, end);
 	if (!vma)
@@ -757,9 +767,9 @@ static int unregister_range(struct world *w, int first, int nr)
 /* dup_mmap(), with a userfaultfd that has no UFFD_FEATURE_EVENT_FORK */
 static struct world *fork_world(struct world *w)
 {
-	struct world *child = calloc(1, sizeof(*child));
-	struct vm_area_struct *vma, *new;
 	VMA_ITERATOR(vmi, &w->mm, 0);
+	struct world *child = alloc_world();
+	struct vm_area_struct *vma, *new;
 	int i;
 
 	child->mm.flags = w->mm.flags;
@@ -838,8 +848,8 @@ static int move_range(struct world *w, int first, int nr, int to)
 /* mremap() that grows the mapping in place, up to where it extends it */
 static int extend(struct world *w, int first, int nr)
 {
-	struct vm_area_struct *vma = vma_lookup(&w->mm, addr_of(first) - 1);
 	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
+	struct vm_area_struct *vma = vma_lookup(&w->mm, addr_of(first) - 1);
 
 	memset(w->there + first, 0, nr);
 	memset(w->wp + first, 0, nr);
@@ -1058,9 +1068,9 @@ static void test_map(void)
 
 static int modify(struct world *w, int first, int nr, char c)
 {
-	struct vm_area_struct *vma, *prev;
-	struct vm_userfaultfd_ctx ctx = { uffd_of(c) };
 	VMA_ITERATOR(vmi, &w->mm, addr_of(first));
+	struct vm_userfaultfd_ctx ctx = { uffd_of(c) };
+	struct vm_area_struct *vma, *prev;
 
 	prev = vma_prev(&vmi);
 	vma = vma_next(&vmi);
@@ -1107,11 +1117,21 @@ static void test_modify_to(const char *text, int first, int nr, char c)
 	}
 }
 
+static void test_modify_parts(char prev, char from, char next, char to)
+{
+	char text[] = { prev, '|', from, from, from, '|', next, 0 };
+	int first, nr;
+
+	for (first = 1; first < 4; first++) {
+		for (nr = 1; first + nr <= 4; nr++)
+			test_modify_to(text, first, nr, to);
+	}
+}
+
 static void test_modify(void)
 {
 	static const char some[] = "usrtMWBX", neighbours[] = ".usWX";
 	const char *a, *b, *c, *to;
-	int first, nr;
 
 	group_start("a range that changes");
 	for (b = some; *b; b++) {
@@ -1119,15 +1139,8 @@ static void test_modify(void)
 			if (*to == *b)
 				continue;
 			for (a = neighbours; *a; a++) {
-				for (c = neighbours; *c; c++) {
-					char text[] = { *a, '|', *b, *b, *b,
-							'|', *c, 0 };
-
-					for (first = 1; first < 4; first++) {
-						for (nr = 1; first + nr <= 4; nr++)
-							test_modify_to(text, first, nr, *to);
-					}
-				}
+				for (c = neighbours; *c; c++)
+					test_modify_parts(*a, *b, *c, *to);
 			}
 		}
 	}
@@ -1211,6 +1224,8 @@ static void test_register_one(const char *text, int first, int nr, char c,
 	destroy(w);
 
 	for (n = 1; n < 4 && !want_err; n++) {
+		struct snap some = want;
+
 		w = build(text, stale);
 		fail_from = n;
 		err = register_range(w, first, nr, c);
@@ -1220,10 +1235,10 @@ static void test_register_one(const char *text, int first, int nr, char c,
 		for (i = 0; err && i < NR_PAGES; i++) {
 			if (got.c[i] != before.c[i])
 				continue;
-			want.c[i] = before.c[i];
-			want.wp[i] = got.wp[i];
+			some.c[i] = before.c[i];
+			some.wp[i] = got.wp[i];
 		}
-		row_snap(&before, &want, &got, BITS, err,
+		row_snap(&before, &some, &got, BITS, err,
 			 "register %d pages at %d for %c, allocation %d fails",
 			 nr, first, c, n);
 		destroy(w);
@@ -1530,6 +1545,7 @@ static void test_anon_vma(void)
 enum op {
 	MAP, BRK, UNMAP, CLEAR, STOP, REGISTER, UNREGISTER, RELEASE, FORK,
 	READONLY, WRITABLE, MOVE, COPY, EXTEND, JOIN, UNTRACK, UNTRACK_RANGE,
+	TOUCH,
 };
 
 struct step {
@@ -1594,6 +1610,7 @@ static const struct step steps[] = {
 	{ "S8: two clears and a stop",
 	  "uu..uu", CLEAR, 0, 0, 0, "ss..ss" },
 	{ NULL, NULL, MAP, 2, 2, 'u', "ssuuss" },
+	{ NULL, NULL, TOUCH, 2, 2, 0, "ssuuss" },
 	{ NULL, NULL, STOP, 0, 0, 0, "uuuuuu" },
 	{ "S9: a child of a tracked process",
 	  "sst.u", FORK, 0, 0, 0, "sst.u" },
@@ -1628,6 +1645,28 @@ static const struct step steps[] = {
 	{ "H26: not with a userfaultfd", "ssWWss", JOIN, 0, 4, 0, "uuWWss" },
 	{ "H26: not with other protections", "sstt", JOIN, 0, 4, 0, "uurr" },
 	{ "H26: something far below", "u...ssu", JOIN, 4, 3, 0, "u...uuu" },
+	{ "H26: the new part was never touched",
+	  "ss..", MAP, 2, 2, 'u', "ssuu" },
+	{ NULL, NULL, JOIN, 0, 4, 0, "uuuu" },
+	{ "H26: the same below",
+	  "..ss", MAP, 0, 2, 'u', "uuss" },
+	{ NULL, NULL, JOIN, 0, 4, 0, "uuuu" },
+	{ "H26: the old part was never touched",
+	  "....", MAP, 0, 2, 'u', "uu" },
+	{ NULL, NULL, CLEAR, 0, 0, 0, "ss" },
+	{ NULL, NULL, MAP, 2, 2, 'u', "ssuu" },
+	{ NULL, NULL, TOUCH, 2, 1, 0, "ssuu" },
+	{ NULL, NULL, JOIN, 0, 4, 0, "uuuu" },
+	{ "H26: what a stop makes equal",
+	  "ss..", MAP, 2, 2, 'u', "ssuu" },
+	{ NULL, NULL, STOP, 0, 0, 0, "uuuu" },
+	{ "H26: what a clear makes equal, the old part was never touched",
+	  "....", MAP, 0, 2, 'u', "uu" },
+	{ NULL, NULL, CLEAR, 0, 0, 0, "ss" },
+	{ NULL, NULL, MAP, 2, 2, 'u', "ssuu" },
+	{ NULL, NULL, TOUCH, 2, 1, 0, "ssuu" },
+	{ NULL, NULL, CLEAR, 0, 0, 0, "ssss" },
+	{ NULL, NULL, JOIN, 1, 3, 0, "uuuu" },
 	{ "H26: and move it", "ssuu....", MOVE, 0, 4, 6, "......uuuu" },
 	{ NULL, NULL, CLEAR, 0, 0, 0, "......ssss" },
 	{ "H3: what moves is not tracked",
@@ -1699,6 +1738,9 @@ static int do_step(struct world **w, const struct step *s)
 		return 0;
 	case UNTRACK:
 		soft_dirty_untrack(vma);
+		return 0;
+	case TOUCH:
+		fault(*w, s->first);
 		return 0;
 	case UNTRACK_RANGE:
 		if (soft_dirty_untrack_range)
@@ -1936,7 +1978,7 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 		expect_pages(&want, first, nr,
 			     c == 'u' ? 'r' : c == 'r' ? 'u' :
 			     c == 's' ? 't' : 's');
-		/* expect_pages() lets a VMA begin here, which may be wrong. */
+		/* What no tracker owns goes with the first chance. */
 		for (i = first; i < first + nr; i++)
 			want.wp[i] = want.wp[i] && is_tracked(c);
 		err = c == 'u' || c == 's' ? set_readonly(w, first, nr) :
