@@ -104,10 +104,11 @@ result() {
 
 # What went wrong outside of any test, as at boot, counts as a test of its own.
 judge_outside() {
-	local name remark
+	local name status remark
 
-	while IFS=$'\t' read -r name _ _ _ _ remark; do
-		grep -q "^$name " "$RES/todo" && continue
+	while IFS=$'\t' read -r name status _ _ _ remark; do
+		[ "$status" = fail ] || continue
+		! grep -q "^$name " "$RES/todo" || continue
 		if [ -f "$RES/vanilla/results" ] && [ -n "$(result vanilla "$name" 2)" ]; then
 			count skip
 			echo "  outside of the tests, on vanilla too: $name: $remark"
@@ -124,8 +125,60 @@ run_both() {
 	# Side by side: one guest alone leaves a core idle most of the time.
 	run_list vanilla "$1" &
 	pid=$!
-	run_list patched "$1"
+	run_list patched "${2:-$1}"
 	wait "$pid"
+}
+
+# All that the outcome of the contract test on a kernel depends on
+contract_id() {
+	{
+		list contract
+		cat "$BUILD/obj/$1/.built" "$BUILD/image/.id" "$HARNESS"/{init,guest-run,vm.sh,results.awk}
+		list contract | while read -r _ _ command; do
+			command=${command%% *}
+			cat "$MM/${command#./}"
+		done
+	} | hash
+}
+
+# The contract test on both kernels. A kernel that it ran on already, with nothing
+# changed since, is only booted: "make" is for every day. "make test" runs it all.
+run_contract() {
+	local kernel kept=() dir
+
+	list contract >"$RES/todo"
+	for kernel in vanilla patched; do
+		cp "$RES/todo" "$RES/todo.$kernel"
+		dir=$BUILD/contract/$kernel
+		[ "$(cat "$dir/id" 2>/dev/null)" = "$(contract_id "$kernel")" ] || continue
+		say "$kernel: the results of $(date -r "$dir/id" '+%F %H:%M') hold, as nothing has changed; it is only booted"
+		echo 'boots 60 uname -r' >"$RES/todo.$kernel"
+		kept+=("$kernel")
+	done
+	run_both "$RES/todo.vanilla" "$RES/todo.patched"
+	for kernel in vanilla patched; do
+		dir=$BUILD/contract/$kernel
+		case " ${kept[*]} " in
+		*" $kernel "*)
+			cat "$dir/results" >>"$RES/$kernel/results"
+			cp "$dir"/*.parts "$dir"/*.log "$RES/$kernel/"
+			;;
+		*) keep_contract "$kernel" "$dir" ;;
+		esac
+	done
+}
+
+# What failed on the patched kernel is tried again the next time.
+keep_contract() {
+	local name
+
+	rm -rf "$2"
+	while read -r name _; do
+		case $1$(result "$1" "$name" 2) in patchedfail | patched | vanilla) return ;; esac
+	done <"$RES/todo"
+	mkdir -p "$2"
+	cp "$RES/$1/results" "$RES/$1"/*.parts "$RES/$1"/*.log "$2/"
+	contract_id "$1" >"$2/id"
 }
 
 # The number that a part of the contract test belongs to: S1 for fixture.s01_name.
@@ -416,8 +469,7 @@ case $1 in
 contract)
 	contract_built
 	say "the contract test on both kernels"
-	list contract >"$RES/todo"
-	run_both "$RES/todo"
+	run_contract
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	"$HARNESS/bits.sh"
 	echo
