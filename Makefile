@@ -5,7 +5,7 @@
 # make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
 # make shell KERNEL=patched|vanilla
 # make series        the series as mails, in build/series
-# make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch both lint']
+# make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch both lint'] [KEEP_GOING=1]
 #                    every patch builds in every configuration, and is clean
 # make clean         removes build/
 #
@@ -17,7 +17,7 @@ H := tools/harness
 # As they were given: a $ in a command is the guest's.
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
-export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY
+export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY KEEP_GOING
 
 .NOTPARALLEL:
 .PHONY: all packages source kernels image selftests exec shell test check series check-series clean help ready

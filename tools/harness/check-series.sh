@@ -8,6 +8,7 @@
 #   FULL=1        links vmlinux in every configuration (hours) instead of
 #                 compiling the folders and files that matter
 #   PATCHES='3 7' only these numbers
+#   KEEP_GOING=1  goes on after a failure and names all that failed at the end
 #   ONLY='checkpatch both lint'  only these checks (a configuration's name is one)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -134,7 +135,8 @@ step() {
 	else
 		printf '       %-14s %sfailed%s\n' "$name" "$RED" "$RESET"
 		grep -E 'error:|ERROR:|WARNING:|CHECK:|^new: |undefined|\*\*\*' "$LOG" | head -n 10 | sed 's/^/         /'
-		die "$(basename "$PATCH"): $name failed; log: $(short "$LOG")"
+		[ -n "${KEEP_GOING:-}" ] || die "$(basename "$PATCH"): $name failed; log: $(short "$LOG")"
+		failures+=("$(basename "$PATCH"): $name")
 	fi
 }
 
@@ -148,6 +150,7 @@ rsync -rlpc --delete "$BUILD/src/vanilla/" "$TREE/"
 
 shopt -s nullglob
 series=()
+failures=()
 for PATCH in "$BUILD"/series/[0-9]*.patch; do
 	case $PATCH in */0000-*) ;; *) series+=("$PATCH") ;; esac
 done
@@ -170,4 +173,8 @@ for PATCH in "${series[@]}"; do
 	done <<<"$CONFIGS"
 	step lint lint "$PATCH"
 done
+if [ "${#failures[@]}" -gt 0 ]; then
+	printf 'failed: %s\n' "${failures[@]}"
+	die "${#failures[@]} checks failed"
+fi
 say "all ${#series[@]} patches are fine: $((SECONDS / 60)) min"

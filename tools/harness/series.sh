@@ -134,6 +134,25 @@ owner() {
 	echo end
 }
 
+# adopt OWNERS FILE...: a file that another new file names goes where that one goes.
+adopt() {
+	local owners=$1 file other to
+
+	shift
+	for file; do
+		grep -qxF "end $file" "$owners" || continue
+		other=$(grep -lF "/${file##*/}" "$@" || true; grep -lF "\"${file##*/}\"" "$@" || true)
+		for other in $other; do
+			to=$(awk -v f="$other" '$2 == f { print $1 }' "$owners")
+			[ "$other" != "$file" ] || continue
+			[ "$to" != end ] || continue
+			awk -v f="$file" -v to="$to" '$2 == f { $1 = to } { print }' "$owners" >"$owners.new"
+			mv "$owners.new" "$owners"
+			break
+		done
+	done
+}
+
 export_series() {
 	local list files tmp repo patch file where subject cover=()
 
@@ -149,6 +168,8 @@ export_series() {
 		# shellcheck disable=SC2086
 		echo "$(owner "$file" $list) $file"
 	done >"$tmp/owners"
+	# shellcheck disable=SC2086
+	adopt "$tmp/owners" $files
 
 	# A repository of just the files that the patches touch.
 	git init -q "$repo"

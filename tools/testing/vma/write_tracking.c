@@ -212,7 +212,7 @@ static struct userfaultfd_ctx *uffd_of(char c)
 
 static vm_flags_t flags_of(char c)
 {
-	return state_of(c)->flags | (kind == SHMEM ? VM_SHARED : 0);
+	return state_of(c)->flags | (kind == SHMEM ? VM_SHARED | VM_MAYSHARE : 0);
 }
 
 /* By the flags, so that this knows nothing of the predicates under test. */
@@ -544,7 +544,7 @@ static void group_end(void)
 	fflush(stdout);
 }
 
-static __printf(2, 3) void row_result(bool ok, const char *format, ...)
+static __printf(2, 3) bool row_result(bool ok, const char *format, ...)
 {
 	va_list args;
 
@@ -554,16 +554,17 @@ static __printf(2, 3) void row_result(bool ok, const char *format, ...)
 	group_rows++;
 	if (ok) {
 		nr_passed++;
-		return;
+		return true;
 	}
 	nr_failed++;
 	if (++group_failed > 10)
-		return;
+		return false;
 	fprintf(stderr, "FAILED %s, %s: ", group_name, kind_names[kind]);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
 	fprintf(stderr, "\n");
+	return false;
 }
 
 #define CUTS	1	/* compare where VMAs begin */
@@ -588,7 +589,7 @@ static bool same(const struct snap *a, const struct snap *b, int what)
 	return true;
 }
 
-static __printf(6, 7) void row_snap(const struct snap *before,
+static __printf(6, 7) bool row_snap(const struct snap *before,
 				    const struct snap *want,
 				    const struct snap *got, int what, int err,
 				    const char *format, ...)
@@ -599,11 +600,11 @@ static __printf(6, 7) void row_snap(const struct snap *before,
 	va_start(args, format);
 	vsnprintf(op, sizeof(op), format, args);
 	va_end(args);
-	row_result(same(want, got, what),
-		   "%s, %s: want %s (bits %s), got %s (bits %s), returned %d",
-		   show(before, text[0]), op, show(want, text[1]),
-		   show_wp(want, text[2]), show(got, text[3]),
-		   show_wp(got, text[4]), err);
+	return row_result(same(want, got, what),
+			  "%s, %s: want %s (bits %s), got %s (bits %s), returned %d",
+			  show(before, text[0]), op, show(want, text[1]),
+			  show_wp(want, text[2]), show(got, text[3]),
+			  show_wp(got, text[4]), err);
 }
 
 /* The operations: those of the kernel, and models of who calls them. */
@@ -877,6 +878,8 @@ static void fault(struct world *w, int page)
 static int clear(struct world *w)
 {
 	soft_dirty_clear(&w->mm);
+	/* Whoever registers for write-protection has to look for leftovers. */
+	VM_WARN_ON(!test_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags));
 	return 0;
 }
 
@@ -1279,8 +1282,12 @@ static void test_unregister_one(const char *text, int first, int nr)
 	got = snap(w);
 	if (err != want_err)
 		got.bad = true;
-	row_snap(&before, &want, &got, CUTS | BITS, err,
-		 "unregister %d pages at %d (want %d)", nr, first, want_err);
+	if (!row_snap(&before, &want, &got, CUTS | BITS, err,
+		      "unregister %d pages at %d (want %d)", nr, first,
+		      want_err)) {
+		destroy(w);
+		return;
+	}
 
 	/* The next clear tracks what the userfaultfd left. */
 	before = got;
@@ -1353,8 +1360,12 @@ static void test_fork(void)
 				got = snap(child);
 				if (!test_bit(MMF_HAS_SOFT_DIRTY, &child->mm.flags))
 					got.bad = true;
-				row_snap(&before, &want, &got, CUTS | BITS, 0,
-					 "the child");
+				if (!row_snap(&before, &want, &got, CUTS | BITS,
+					      0, "the child")) {
+					destroy(child);
+					destroy(w);
+					continue;
+				}
 
 				/* Complex anon_vmas need not merge again. */
 				want = got;
@@ -1894,7 +1905,8 @@ static int run_of(const struct snap *s, int first, int nr)
 	return i - first;
 }
 
-static void walk_step(struct world **wp, bool *dirty, int walk, int step)
+/* Returns false if there is no use in going on. */
+static bool walk_step(struct world **wp, bool *dirty, int walk, int step)
 {
 	static const char modes[] = "MIWBX";
 	struct world *w = *wp, *child;
@@ -1908,7 +1920,7 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 	memset(all, true, sizeof(all));
 	nr = min(nr, NR_PAGES - first);
 
-	switch (rnd(16)) {
+	switch (rnd(18)) {
 	case 0:
 	case 1:
 		if (c != '.')
@@ -1950,7 +1962,7 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 		/* There is no state for what is armed and read-only. */
 		for (i = first; i < first + nr; i++) {
 			if (want.c[i] == 'r' || want.c[i] == 't')
-				return;
+				return true;
 		}
 		want_err = expect_register(&want, w, first, nr, c);
 		err = register_range(w, first, nr, c);
@@ -1992,7 +2004,7 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 			break;
 		for (i = to; i < to + nr; i++) {
 			if (before.c[i] != '.')
-				return;
+				return true;
 		}
 		what = "move";
 		for (i = 0; i < nr; i++) {
@@ -2037,6 +2049,14 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 		*wp = w;
 		use_world(w);
 		break;
+	case 14:
+		if (!is_uffd(c) || !is_protected(c))
+			break;
+		what = "UFFDIO_WRITEPROTECT";
+		want.wp[first] = w->there[first];
+		uffd_wp_range(vma_lookup(&w->mm, addr_of(first)),
+			      addr_of(first), PAGE_SIZE, true);
+		break;
 	default:
 		if (c == '.' || c == 'r' || c == 't')
 			break;
@@ -2057,9 +2077,10 @@ static void walk_step(struct world **wp, bool *dirty, int walk, int step)
 					   !reported(w, i))
 			got.bad = true;
 	}
-	row_snap(&before, &want, &got, BITS | (kind == FAULTED ? 0 : CUTS), err,
-		 "walk %d step %d: %s, %d pages at %d, to %d", walk, step, what,
-		 nr, first, to);
+	return row_snap(&before, &want, &got,
+			BITS | (kind == FAULTED ? 0 : CUTS), err,
+			"walk %d step %d: %s, %d pages at %d, to %d", walk,
+			step, what, nr, first, to);
 }
 
 static void test_walk(void)
@@ -2073,8 +2094,10 @@ static void test_walk(void)
 
 		memset(dirty, true, sizeof(dirty));
 		walk_seed = walk;
-		for (step = 0; step < 100; step++)
-			walk_step(&w, dirty, walk, step);
+		for (step = 0; step < 100; step++) {
+			if (!walk_step(&w, dirty, walk, step))
+				break;
+		}
 		destroy(w);
 	}
 	group_end();
