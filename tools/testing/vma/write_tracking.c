@@ -141,10 +141,14 @@ static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
 #include "soft_dirty.c"
 #include "userfaultfd.c"
 
-/* Came later than the rest. */
+/* Came later than the rest, is NULL before that. */
 struct vm_area_struct *soft_dirty_untrack_range(struct vm_area_struct *vma,
 						unsigned long start,
 						unsigned long end) __weak;
+static struct vm_area_struct *(*untrack_range)(struct vm_area_struct *vma,
+					       unsigned long start,
+					       unsigned long end) =
+	soft_dirty_untrack_range;
 
 const struct vm_operations_struct vma_dummy_vm_ops;
 static const struct vm_operations_struct shmem_vm_ops;
@@ -1481,11 +1485,10 @@ static void test_extend(void)
 			row_snap(&before, &want, &got, CUTS | BITS, err,
 				 "extend");
 
-			if (is_tracked(*a) && soft_dirty_untrack_range) {
+			if (is_tracked(*a) && untrack_range) {
 				before = got;
 				vma = vma_lookup(&w->mm, addr_of(2));
-				soft_dirty_untrack_range(vma, addr_of(2),
-							 addr_of(3));
+				untrack_range(vma, addr_of(2), addr_of(3));
 				expect_pages(&want, 2, 1, after_stop(*a));
 				got = snap(w);
 				row_snap(&before, &want, &got, CUTS | BITS, 0,
@@ -1493,7 +1496,7 @@ static void test_extend(void)
 			}
 			destroy(w);
 
-			if (!is_tracked(*a) || !soft_dirty_untrack_range)
+			if (!is_tracked(*a) || !untrack_range)
 				continue;
 			for (err = 1; err < 4; err++) {
 				/* More may be untracked, the new part has to. */
@@ -1501,8 +1504,7 @@ static void test_extend(void)
 				extend(w, 2, 1);
 				vma = vma_lookup(&w->mm, addr_of(2));
 				fail_from = err;
-				soft_dirty_untrack_range(vma, addr_of(2),
-							 addr_of(3));
+				untrack_range(vma, addr_of(2), addr_of(3));
 				fail_from = -1;
 				got = snap(w);
 				row_result(!got.bad &&
@@ -1754,9 +1756,9 @@ static int do_step(struct world **w, const struct step *s)
 		fault(*w, s->first);
 		return 0;
 	case UNTRACK_RANGE:
-		if (soft_dirty_untrack_range)
-			soft_dirty_untrack_range(vma, addr_of(s->first),
-						 addr_of(s->first + s->nr));
+		if (untrack_range)
+			untrack_range(vma, addr_of(s->first),
+				      addr_of(s->first + s->nr));
 		else
 			change_flags(*w, s->first, s->nr, VM_WRTRACK, 0);
 		return 0;
@@ -1862,6 +1864,33 @@ static void test_growth_hole(void)
 	destroy(w);
 }
 
+/*
+ * An anon_vma that is also the parent's is not given to a neighbour that has
+ * none, whichever of the two changes.
+ */
+static void test_forked_neighbour(const char *text, int page)
+{
+	int (* const ops[])(struct world *w) = { clear, stop, clear };
+	int want = kind == FAULTED ? 2 : 1;
+	struct world *parent = build(text, true);
+	struct world *w = fork_world(parent);
+	char after[2 * NR_PAGES + 1];
+	struct snap got;
+	int i;
+
+	destroy(parent);
+	use_world(w);
+	map_range(w, page, 2, 'u');
+	for (i = 0; i < (int)ARRAY_SIZE(ops); i++) {
+		ops[i](w);
+		got = snap(w);
+		row_result(!got.bad && count_vmas(w) == want,
+			   "a child's neighbour, operation %d: %s", i,
+			   show(&got, after));
+	}
+	destroy(w);
+}
+
 static void test_rounds(void)
 {
 	group_start("20 rounds of growth and clear");
@@ -1869,6 +1898,8 @@ static void test_rounds(void)
 	test_growth(false, false);
 	test_growth(true, true);
 	test_growth_hole();
+	test_forked_neighbour("ss", 2);
+	test_forked_neighbour("..ss", 0);
 	group_end();
 }
 
