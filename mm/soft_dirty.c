@@ -85,8 +85,8 @@ static void soft_dirty_protect(struct mmu_gather *tlb,
  * @mm: the address space
  *
  * Every VMA is tracked from here on, but for those that a userfaultfd is
- * registered on and those that soft_dirty_can_track() sorts out. A page that may be pinned stays
- * soft-dirty: it is written to without a fault.
+ * registered on and those that soft_dirty_can_track() sorts out. A page that
+ * may be pinned stays soft-dirty: it is written to without a fault.
  *
  * Context: the caller holds the mmap lock for writing.
  */

@@ -141,15 +141,6 @@ static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
 #include "soft_dirty.c"
 #include "userfaultfd.c"
 
-/* Came later than the rest, is NULL before that. */
-struct vm_area_struct *soft_dirty_untrack_range(struct vm_area_struct *vma,
-						unsigned long start,
-						unsigned long end) __weak;
-static struct vm_area_struct *(*untrack_range)(struct vm_area_struct *vma,
-					       unsigned long start,
-					       unsigned long end) =
-	soft_dirty_untrack_range;
-
 const struct vm_operations_struct vma_dummy_vm_ops;
 static const struct vm_operations_struct shmem_vm_ops;
 static struct address_space shmem_mapping;
@@ -1485,10 +1476,11 @@ static void test_extend(void)
 			row_snap(&before, &want, &got, CUTS | BITS, err,
 				 "extend");
 
-			if (is_tracked(*a) && untrack_range) {
+			if (is_tracked(*a)) {
 				before = got;
 				vma = vma_lookup(&w->mm, addr_of(2));
-				untrack_range(vma, addr_of(2), addr_of(3));
+				soft_dirty_untrack_range(vma, addr_of(2),
+							 addr_of(3));
 				expect_pages(&want, 2, 1, after_stop(*a));
 				got = snap(w);
 				row_snap(&before, &want, &got, CUTS | BITS, 0,
@@ -1496,7 +1488,7 @@ static void test_extend(void)
 			}
 			destroy(w);
 
-			if (!is_tracked(*a) || !untrack_range)
+			if (!is_tracked(*a))
 				continue;
 			for (err = 1; err < 4; err++) {
 				/* More may be untracked, the new part has to. */
@@ -1504,7 +1496,8 @@ static void test_extend(void)
 				extend(w, 2, 1);
 				vma = vma_lookup(&w->mm, addr_of(2));
 				fail_from = err;
-				untrack_range(vma, addr_of(2), addr_of(3));
+				soft_dirty_untrack_range(vma, addr_of(2),
+							 addr_of(3));
 				fail_from = -1;
 				got = snap(w);
 				row_result(!got.bad &&
@@ -1756,11 +1749,8 @@ static int do_step(struct world **w, const struct step *s)
 		fault(*w, s->first);
 		return 0;
 	case UNTRACK_RANGE:
-		if (untrack_range)
-			untrack_range(vma, addr_of(s->first),
-				      addr_of(s->first + s->nr));
-		else
-			change_flags(*w, s->first, s->nr, VM_WRTRACK, 0);
+		soft_dirty_untrack_range(vma, addr_of(s->first),
+					 addr_of(s->first + s->nr));
 		return 0;
 	}
 	return -EINVAL;
