@@ -5,8 +5,8 @@
 # make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
 # make shell KERNEL=patched|vanilla
 # make series        the series as mails, in build/series
-# make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch both lint'] [KEEP_GOING=1]
-#                    every patch builds in every configuration, and is clean
+# make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch boot lint'] [KEEP_GOING=1]
+#                    every patch builds in every configuration, boots, and is clean
 # make clean         removes build/
 #
 # KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package.
@@ -68,7 +68,7 @@ check: kernels image selftests
 series: source
 	@$(H)/series.sh export
 
-check-series: source
+check-series: kernels image selftests
 	@$(H)/check-series.sh
 
 clean:
