@@ -32,7 +32,7 @@ make_image() {
 	sources "$suite" >"$tmp/sources.list"
 	[ -s "$tmp/sources.list" ] ||
 		die "apt knows no Debian '$suite' packages: run 'apt-get update', or use a Debian machine"
-	list=$(awk '$1 == "guest" { print $2 }' "$HARNESS/packages" | paste -sd,)
+	list=$(awk '$1 == "guest" { print $2 }' "${PACKAGES[@]}" | paste -sd,)
 	progress "$BUILD/log/image.log" 0 "guest image: Debian $suite" \
 		mmdebstrap --variant=essential --include="$list" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -59,7 +59,7 @@ make_image() {
 	mkswap "$tmp/swap" >>"$BUILD/log/image.log" 2>&1
 }
 
-id=$({ grep ^guest "$HARNESS/packages"; declare -f make_image stub; } | hash)
+id=$({ grep -h ^guest "${PACKAGES[@]}"; declare -f make_image stub; } | hash)
 [ "$(cat "$DIR/.id" 2>/dev/null)" = "$id" ] && exit 0
 with_lock image
 [ "$(cat "$DIR/.id" 2>/dev/null)" = "$id" ] && exit 0

@@ -6,6 +6,9 @@ HARNESS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$HARNESS/../.." && pwd)
 BUILD=${BUILD:-$TOP/build}
 JOBS=${JOBS:-$(nproc)}
+# shellcheck disable=SC2034 # for those who read this file
+# Lists of packages: the harness's own, and those of what it runs.
+PACKAGES=("$HARNESS/packages" "$TOP"/*-tests/packages)
 export LC_ALL=C.UTF-8
 # What was said to the top-level make is not meant for the kernel's.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
@@ -97,4 +100,42 @@ progress_line() {
 	else
 		printf '     %s\n' "$text"
 	fi
+}
+
+# Somebody's own source: a git tree (its HEAD), a tarball or a folder. None is modified.
+source_kind() {
+	if [ -d "$1" ] && [ "$(git -C "$1" rev-parse --show-prefix 2>/dev/null || echo no)" = '' ]; then
+		echo git
+	elif [ -d "$1" ]; then
+		echo folder
+	elif [ -f "$1" ]; then
+		echo tarball
+	fi
+}
+
+# source_id VARIABLE PATH: a name for what is there now, or one clear line
+source_id() {
+	local head
+
+	case $(source_kind "$2") in
+	git)
+		head=$(git -C "$2" rev-parse HEAD 2>/dev/null) || die "$1=$2 has no commit"
+		[ -z "$(git -C "$2" status --porcelain -uno | head -n 1)" ] ||
+			warn "$1=$2 has changes that are not committed: its HEAD is taken, without them"
+		echo "git $head"
+		;;
+	folder) echo "folder $(realpath "$2") $(cd "$2" && find . -type f -printf '%p %s %T@\n' | sort | hash)" ;;
+	tarball) echo "tarball $(hash <"$2")" ;;
+	*) die "$1=$2 does not exist: give a git tree, a tarball or a folder" ;;
+	esac
+}
+
+# unpack_source PATH FOLDER
+unpack_source() {
+	case $(source_kind "$1") in
+	git) git -C "$1" archive HEAD | tar -x -C "$2" ;;
+	folder) rsync -a --exclude=/.git "$1/" "$2/" ;;
+	tarball) tar -xf "$1" --strip-components=1 -C "$2" ;;
+	*) return 1 ;;
+	esac
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Installs what the harness needs and this machine lacks (see the list "packages").
+# Installs what the harness needs and this machine lacks (see the lists called "packages").
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -8,7 +8,7 @@ missing=()
 while read -r kind name; do
 	[ "$kind" = host ] || continue
 	dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
-done <"$HARNESS/packages"
+done < <(cat "${PACKAGES[@]}")
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 command -v apt-get >/dev/null || die "there is no apt-get here: install these Debian packages by your own means: ${missing[*]}"

@@ -74,41 +74,19 @@ check_deb() {
 		die "$(short "$(deb_file "$VERSION")") has the wrong checksum ($got instead of $BASE_SHA256): delete it and run make again"
 }
 
-# Each of these fills the folder given.
 unpack_deb() {
 	dpkg-deb --fsys-tarfile "$(deb_file "$VERSION")" |
 		tar -xO "./usr/src/$BASE_PACKAGE.tar.xz" | tar -xJ --strip-components=1 -C "$1"
 }
 
-unpack_git() {
-	git -C "$KERNEL_SRC" archive HEAD | tar -x -C "$1"
-}
-
-unpack_tar() {
-	tar -xf "$KERNEL_SRC" --strip-components=1 -C "$1"
-}
-
-unpack_dir() {
-	rsync -a --exclude=/.git "$KERNEL_SRC/" "$1/"
+unpack_own() {
+	unpack_source "$KERNEL_SRC" "$1" || return
 	[ ! -f "$1/.config" ] || make -s -C "$1" mrproper
 }
 
 if [ -n "${KERNEL_SRC:-}" ]; then
-	if [ -d "$KERNEL_SRC" ] && [ "$(git -C "$KERNEL_SRC" rev-parse --show-prefix 2>/dev/null || echo no)" = '' ]; then
-		how=unpack_git
-		head=$(git -C "$KERNEL_SRC" rev-parse HEAD 2>/dev/null) || die "KERNEL_SRC=$KERNEL_SRC has no commit"
-		ID="git $head"
-		[ -z "$(git -C "$KERNEL_SRC" status --porcelain -uno | head -n 1)" ] ||
-			warn "KERNEL_SRC=$KERNEL_SRC has changes that are not committed: its HEAD is taken, without them"
-	elif [ -d "$KERNEL_SRC" ]; then
-		how=unpack_dir
-		ID="folder $(realpath "$KERNEL_SRC") $(cd "$KERNEL_SRC" && find . -type f -printf '%p %s %T@\n' | sort | hash)"
-	elif [ -f "$KERNEL_SRC" ]; then
-		how=unpack_tar
-		ID="tarball $(sha256sum <"$KERNEL_SRC" | cut -c1-16)"
-	else
-		die "KERNEL_SRC=$KERNEL_SRC does not exist: give a git tree, a tarball or a folder"
-	fi
+	how=unpack_own
+	ID=$(source_id KERNEL_SRC "$KERNEL_SRC")
 else
 	how=unpack_deb
 	ID="base $BASE_SHA256"

@@ -6,11 +6,11 @@
 # The list says what there is; nothing here knows a single test.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$HARNESS/run.sh"
 
 LIST=${TESTS:-$HARNESS/tests}
 MM=$BUILD/selftests/tools/testing/selftests/mm
 RES=$BUILD/log/results
-PASSED=0 FAILED=0 SKIPPED=0
 
 # list KIND...: the tests of these kinds: "name seconds command"
 list() {
@@ -19,87 +19,6 @@ list() {
 	for kind; do
 		sed -n "s/^$kind  *//p" "$LIST"
 	done
-}
-
-# run_list KERNEL FILE: runs the tests of FILE, in as few boots as it takes: a test
-# that takes the guest down is marked and the rest goes on in a new one.
-run_list() {
-	local kernel=$1 dir=$RES/$1 boot=0 rc budget last verdict
-
-	rm -rf "$dir"
-	mkdir -p "$dir/job"
-	cp "$2" "$dir/todo"
-	cp "$HARNESS/guest-run" "$dir/job/"
-	: >"$dir/results"
-	while [ -s "$dir/todo" ]; do
-		boot=$((boot + 1))
-		cp "$dir/todo" "$dir/job/list"
-		: >"$dir/begun"
-		budget=$(awk '{ s += $2 + 30 } END { print s + 120 }' "$dir/todo")
-		rc=0
-		KERNEL=$kernel DIR=$MM EXTRA=$dir/job CMD='bash /job/guest-run' TIMEOUT=$budget QUIET=1 \
-			OUT='' ICOUNT=0 RUN=$dir/boot$boot "$HARNESS/vm.sh" exec 2>"$dir/verdict" |
-			awk -v kernel="$kernel" -v dir="$dir" -v green="$GREEN" -v red="$RED" \
-				-v yellow="$YELLOW" -v reset="$RESET" -f "$HARNESS/results.awk" || rc=$?
-		# awk writes results anew in each run.
-		cat "$dir/results" >>"$dir/all"
-		: >"$dir/results"
-		verdict=$(head -n 1 "$dir/verdict" | sed 's/\x1b\[[0-9;]*m//g; s/^error: //')
-		last=$(tail -n 1 "$dir/begun")
-		if [ -n "$last" ] && ! cut -f1 "$dir/all" | grep -qxF "$last"; then
-			fail_line "$kernel" "$last" "${verdict:-the run was cut off}"
-			awk -v last="$last" 'on { print } $1 == last { on = 1 }' "$dir/todo" >"$dir/rest"
-		elif [ -z "$last" ]; then
-			fail_line "$kernel" boot "${verdict:-no test was started}"
-			: >"$dir/rest"
-		else
-			: >"$dir/rest"
-		fi
-		splats_of "$kernel" "$dir/boot$boot"
-		mv "$dir/rest" "$dir/todo"
-	done
-	mv "$dir/all" "$dir/results"
-}
-
-fail_line() {
-	printf '  %-8s %sfail%s  %-24s %9s %7s  %s\n' "$1" "$RED" "$RESET" "$2" '' '' "$3"
-	printf '%s\tfail\t0\t0\t0\t%s\n' "$2" "$3" >>"$RES/$1/all"
-}
-
-# splats_of KERNEL BOOT: a test during which the kernel complained has failed.
-splats_of() {
-	local dir=$RES/$1 name said file line
-
-	rm -rf "$2/part"
-	mkdir "$2/part"
-	awk -v dir="$2/part" '
-		BEGIN { name = "boot" }
-		{ sub(/\r$/, "") }
-		/harness: begin / { name = $NF }
-		{ print > (dir "/" name) }
-		/harness: end / { name = "after-" name }' "$2/console.log"
-	for file in "$2"/part/*; do
-		[ -f "$file" ] || continue
-		said=$("$HARNESS/judge" --splats "$file" | head -n 5)
-		[ -n "$said" ] || continue
-		name=$(basename "$file")
-		case $name in after-after-*) name=after-the-tests ;; esac
-		name=${name#after-}
-		if cut -f1 "$dir/all" | grep -qxF "$name"; then
-			awk -F'\t' -v OFS='\t' -v name="$name" -v said="kernel: $(head -n 1 <<<"$said")" '
-				$1 == name { $2 = "fail"; $6 = said } { print }' "$dir/all" >"$dir/all.new"
-			mv "$dir/all.new" "$dir/all"
-			printf '  %-8s %sfail%s  %-24s %9s %7s  the kernel complained:\n' "$1" "$RED" "$RESET" "$name" '' ''
-		else
-			fail_line "$1" "$name" "kernel: $(head -n 1 <<<"$said")"
-		fi
-		while IFS= read -r line; do echo "           $line"; done <<<"$said"
-	done
-}
-
-# result KERNEL TEST FIELD
-result() {
-	awk -F'\t' -v name="$2" -v field="$3" '$1 == name { print $field; exit }' "$RES/$1/results"
 }
 
 # What went wrong outside of any test, as at boot, counts as a test of its own.
@@ -123,9 +42,9 @@ run_both() {
 	local pid
 
 	# Side by side: one guest alone leaves a core idle most of the time.
-	run_list vanilla "$1" &
+	run_list vanilla "$1" "$MM" "$HARNESS/guest-run" &
 	pid=$!
-	run_list patched "${2:-$1}"
+	run_list patched "${2:-$1}" "$MM" "$HARNESS/guest-run"
 	wait "$pid"
 }
 
@@ -133,7 +52,7 @@ run_both() {
 contract_id() {
 	{
 		list contract
-		cat "$BUILD/obj/$1/.built" "$BUILD/image/.id" "$HARNESS"/{init,guest-run,vm.sh,results.awk}
+		cat "$BUILD/obj/$1/.built" "$BUILD/image/.id" "$HARNESS"/{init,guest-run,run.sh,vm.sh,results.awk}
 		list contract | while read -r _ _ command; do
 			command=${command%% *}
 			cat "$MM/${command#./}"
@@ -246,14 +165,6 @@ contract_built() {
 		[ -x "$MM/${command#./}" ] ||
 			die "the contract test $name is not there: the series has no patch that adds it to tools/testing/selftests/mm/Makefile (or it did not build)"
 	done < <(list contract)
-}
-
-count() {
-	case $1 in
-	pass) PASSED=$((PASSED + ${2:-1})) ;;
-	fail) FAILED=$((FAILED + ${2:-1})) ;;
-	skip) SKIPPED=$((SKIPPED + ${2:-1})) ;;
-	esac
 }
 
 # The contract counts part by part, and only on the patched kernel.
@@ -394,22 +305,6 @@ judge_compared() {
 	done <"$RES/compared"
 }
 
-cell() {
-	local total
-
-	total=$(result "$1" "$2" 5)
-	printf '%s' "$(result "$1" "$2" 2)"
-	[ "${total:-0}" = 0 ] || printf ' %s/%s' "$(result "$1" "$2" 4)" "$total"
-}
-
-colour() {
-	case $1 in
-	pass) printf '%s' "$GREEN" ;;
-	fail) printf '%s' "$RED" ;;
-	skip) printf '%s' "$YELLOW" ;;
-	esac
-}
-
 run_host() {
 	local name limit command rc start
 
@@ -438,17 +333,6 @@ run_judge() {
 	count pass "$(grep -c '^  ok' <<<"$out" || true)"
 	count fail "$(grep -c '^  not ok' <<<"$out" || true)"
 	[ "$rc" = 0 ] || grep -q '^  not ok' <<<"$out" || count fail
-}
-
-finish() {
-	echo
-	say "$1: $((SECONDS / 60)) min $((SECONDS % 60)) s; each test's output is in $(short "$RES")"
-	if [ $((PASSED + FAILED)) = 0 ]; then
-		echo "no test was run, and that is a failure" >&2
-		FAILED=1
-	fi
-	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
-	[ "$FAILED" = 0 ]
 }
 
 [ -f "$LIST" ] || die "there is no list of tests $LIST"
@@ -480,7 +364,7 @@ check)
 	contract_built
 	say "the contract test on the patched kernel"
 	list contract >"$RES/todo"
-	run_list patched "$RES/todo"
+	run_list patched "$RES/todo" "$MM" "$HARNESS/guest-run"
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	echo
 	run_host
