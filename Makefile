@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # make               packages, source, series, two kernels, image, both boots, one table
 # make test          everything, on both kernels (under an hour on two cores)
+# make criu [MODES=] [FLAVORS=] [TESTS=] [AGAIN=1]
+#                    the whole of CRIU's test suite on both kernels (hours; it goes on)
 # make check         the quick round (under five minutes once built)
 # make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
 # make shell KERNEL=patched|vanilla
@@ -9,7 +11,8 @@
 #                    every patch builds in every configuration, boots, and is clean
 # make clean         removes build/
 #
-# KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package.
+# KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package, and
+# CRIU_SRC= does the same for CRIU.
 # NOBUILD=1 with exec and shell: boots what is built, looks at nothing else.
 
 H := tools/harness
@@ -18,9 +21,10 @@ H := tools/harness
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY KEEP_GOING
+export LIST CRIU_SRC MODES FLAVORS AGAIN
 
 .NOTPARALLEL:
-.PHONY: all packages source kernels image selftests exec shell test check series check-series clean help ready
+.PHONY: all criu criu-build packages source kernels image selftests exec shell test check series check-series clean help ready
 
 all: kernels image selftests
 	@$(H)/tests.sh contract
@@ -59,7 +63,13 @@ exec shell:
 	@$(MAKE) --no-print-directory -s ready
 	@$(H)/vm.sh $@
 
-test: kernels image selftests
+criu-build: packages
+	@criu-tests/build.sh
+
+criu: kernels image criu-build
+	@criu-tests/zdtm.sh
+
+test: kernels image selftests criu-build
 	@$(H)/tests.sh test
 
 check: kernels image selftests

@@ -135,7 +135,7 @@ output 'no end mark: no result at all' '' ''
 # summary NAME COMMAND: a list without tests must not pass
 printf '# nothing\n' >"$TMP/tests"
 rc=0
-out=$(TESTS=$TMP/tests BUILD=$TMP/build "$HARNESS/tests.sh" contract 2>&1) || rc=$?
+out=$(LIST=$TMP/tests BUILD=$TMP/build "$HARNESS/tests.sh" contract 2>&1) || rc=$?
 if [ "$rc" != 0 ] && [[ $out == *'0 passed, 1 failed, 0 skipped'* ]]; then
 	report ok 'a run of no tests fails'
 else

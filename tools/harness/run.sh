@@ -16,6 +16,7 @@ run_list() {
 	cp "$2" "$dir/todo"
 	cp "$4" "$dir/job/run"
 	: >"$dir/results"
+	: >"$dir/all"
 	while [ -s "$dir/todo" ]; do
 		boot=$((boot + 1))
 		cp "$dir/todo" "$dir/job/list"

@@ -8,7 +8,9 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$HARNESS/run.sh"
 
-LIST=${TESTS:-$HARNESS/tests}
+LISTS=("$HARNESS/tests" "$TOP"/*-tests/tests)
+[ -z "${LIST:-}" ] || LISTS=("$LIST")
+criu_notes=()
 MM=$BUILD/selftests/tools/testing/selftests/mm
 RES=$BUILD/log/results
 
@@ -17,7 +19,7 @@ list() {
 	local kind
 
 	for kind; do
-		sed -n "s/^$kind  *//p" "$LIST"
+		sed -sn "s/^$kind  *//p" "${LISTS[@]}"
 	done
 }
 
@@ -305,6 +307,32 @@ judge_compared() {
 	done <"$RES/compared"
 }
 
+# CRIU's memory tests on the patched kernel, half of them in each of two guests.
+run_criu() {
+	local half name pids=() labels=(patched-1 patched-2)
+
+	list criu >"$RES/todo.criu"
+	[ -s "$RES/todo.criu" ] || return 0
+	say "$(wc -l <"$RES/todo.criu") tests of CRIU on the patched kernel"
+	for half in 0 1; do
+		awk -v half=$half 'NR % 2 == half' "$RES/todo.criu" >"$RES/todo.criu.$half"
+		run_list "${labels[half]}" "$RES/todo.criu.$half" "$BUILD/criu" "$TOP/criu-tests/zdtm-run" &
+		pids+=($!)
+	done
+	for half in 0 1; do
+		wait "${pids[half]}"
+		while IFS=$'\t' read -r name verdict _ _ _ note; do
+			count "$verdict"
+			case $verdict in pass) ;; *) criu_notes+=("  criu, $verdict: $name: $note") ;; esac
+		done <"$RES/${labels[half]}/results"
+		while read -r name _; do
+			[ -z "$(result "${labels[half]}" "$name" 2)" ] || continue
+			count fail
+			criu_notes+=("  criu, fail: $name: was not run")
+		done <"$RES/todo.criu.$half"
+	done
+}
+
 run_host() {
 	local name limit command rc start
 
@@ -335,7 +363,7 @@ run_judge() {
 	[ "$rc" = 0 ] || grep -q '^  not ok' <<<"$out" || count fail
 }
 
-[ -f "$LIST" ] || die "there is no list of tests $LIST"
+for file in "${LISTS[@]}"; do [ -f "$file" ] || die "there is no list of tests $file"; done
 case ${1:-} in
 contract | check | test) ;;
 *) die "usage: tests.sh contract|check|test" ;;
@@ -345,7 +373,7 @@ rm -rf "$RES" "$RES.first"
 mkdir -p "$RES"
 # The two guests run in the background, where Ctrl-C does not get.
 trap 'trap - TERM; kill -TERM 0; exit 130' INT TERM
-if [ -z "$(list contract compare host)" ]; then
+if [ -z "$(list contract compare host criu)" ]; then
 	finish "$1"
 	exit
 fi
@@ -380,7 +408,9 @@ test)
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	"$HARNESS/bits.sh"
 	judge_compared
+	run_criu
 	echo
+	[ "${#criu_notes[@]}" = 0 ] || printf '%s\n' "${criu_notes[@]}"
 	judge_contract
 	;;
 esac
