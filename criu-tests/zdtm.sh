@@ -17,7 +17,8 @@ KEEP=$BUILD/zdtm
 RES=$BUILD/zdtm/now
 # Tests a boot: what a dead guest costs, and how often the time left is told.
 CHUNK=40
-LIMIT=120
+# Seconds without a word from zdtm.py; four times what one criu command may take.
+LIMIT=300
 
 check_words() {
 	local word
