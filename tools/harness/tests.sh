@@ -10,8 +10,9 @@ set -euo pipefail
 
 LISTS=("$HARNESS/tests" "$TOP"/*-tests/tests)
 [ -z "${LIST:-}" ] || LISTS=("$LIST")
-criu_notes=()
 MM=$BUILD/selftests/tools/testing/selftests/mm
+CRIU=$BUILD/criu
+ZDTM_RUN=$TOP/criu-tests/zdtm-run
 RES=$BUILD/log/results
 
 # list KIND...: the tests of these kinds: "name seconds command"
@@ -40,13 +41,14 @@ judge_outside() {
 	done <"$RES/patched/results"
 }
 
+# run_both FOLDER RUNNER FILE [FILE FOR PATCHED]
 run_both() {
 	local pid
 
 	# Side by side: one guest alone leaves a core idle most of the time.
-	run_list vanilla "$1" "$MM" "$HARNESS/guest-run" &
+	run_list vanilla "$3" "$1" "$2" &
 	pid=$!
-	run_list patched "${2:-$1}" "$MM" "$HARNESS/guest-run"
+	run_list patched "${4:-$3}" "$1" "$2"
 	wait "$pid"
 }
 
@@ -76,7 +78,7 @@ run_contract() {
 		echo 'boots 60 uname -r' >"$RES/todo.$kernel"
 		kept+=("$kernel")
 	done
-	run_both "$RES/todo.vanilla" "$RES/todo.patched"
+	run_both "$MM" "$HARNESS/guest-run" "$RES/todo.vanilla" "$RES/todo.patched"
 	for kernel in vanilla patched; do
 		dir=$BUILD/contract/$kernel
 		case " ${kept[*]} " in
@@ -244,13 +246,14 @@ compare_one() {
 	fi
 }
 
-# again TEST...: three more rounds on both kernels tell a flaky test from a broken
-# kernel. A complaint of the kernel is never flaky.
+# again KIND FOLDER RUNNER TEST...: three more rounds on both kernels tell a flaky test
+# from a broken kernel. A complaint of the kernel is never flaky.
 again() {
-	local name limit command i
+	local kind=$1 folder=$2 runner=$3 name limit command i
 
+	shift 3
 	say "again, three times on each kernel: $*"
-	list compare | while read -r name limit command; do
+	list "$kind" | while read -r name limit command; do
 		case " $* " in *" $name "*) ;; *) continue ;; esac
 		for i in 1 2 3; do
 			printf '%s~%s %s %s\n' "$name" "$i" "$limit" "$command"
@@ -258,8 +261,9 @@ again() {
 	done >"$RES.again"
 	mv "$RES" "$RES.first"
 	mkdir -p "$RES"
-	run_both "$RES.again"
+	run_both "$folder" "$runner" "$RES.again"
 	for kernel in vanilla patched; do
+		mkdir -p "$RES.first/$kernel"
 		cp -r "$RES/$kernel/." "$RES.first/$kernel/again/"
 	done
 	rm -rf "$RES"
@@ -294,7 +298,7 @@ judge_compared() {
 	done <"$RES/compared"
 	# Many at once are no accident.
 	if [ "${#retry[@]}" -gt 0 ] && [ "${#retry[@]}" -le 8 ]; then
-		again "${retry[@]}"
+		again compare "$MM" "$HARNESS/guest-run" "${retry[@]}"
 	else
 		retry=()
 	fi
@@ -309,28 +313,39 @@ judge_compared() {
 
 # CRIU's memory tests on the patched kernel, half of them in each of two guests.
 run_criu() {
-	local half name pids=() labels=(patched-1 patched-2)
+	local half name verdict note pids=() labels=(patched-1 patched-2) retry=()
 
 	list criu >"$RES/todo.criu"
 	[ -s "$RES/todo.criu" ] || return 0
 	say "$(wc -l <"$RES/todo.criu") tests of CRIU on the patched kernel"
 	for half in 0 1; do
 		awk -v half=$half 'NR % 2 == half' "$RES/todo.criu" >"$RES/todo.criu.$half"
-		run_list "${labels[half]}" "$RES/todo.criu.$half" "$BUILD/criu" "$TOP/criu-tests/zdtm-run" &
+		run_list "${labels[half]}" "$RES/todo.criu.$half" "$CRIU" "$ZDTM_RUN" &
 		pids+=($!)
 	done
 	for half in 0 1; do
 		wait "${pids[half]}"
-		while IFS=$'\t' read -r name verdict _ _ _ note; do
-			count "$verdict"
-			case $verdict in pass) ;; *) criu_notes+=("  criu, $verdict: $name: $note") ;; esac
-		done <"$RES/${labels[half]}/results"
 		while read -r name _; do
-			[ -z "$(result "${labels[half]}" "$name" 2)" ] || continue
-			count fail
-			criu_notes+=("  criu, fail: $name: was not run")
+			verdict=$(result "${labels[half]}" "$name" 2)
+			printf '%s\t%s\t%s\n' "$name" "${verdict:-fail}" \
+				"$(result "${labels[half]}" "$name" 6)"
 		done <"$RES/todo.criu.$half"
-	done
+	done >"$RES/criu"
+	while IFS=$'\t' read -r name verdict note; do
+		[ "$verdict" = fail ] || continue
+		case $note in kernel:* | 'the kernel '*) ;; *) retry+=("$name") ;; esac
+	done <"$RES/criu"
+	if [ "${#retry[@]}" -gt 0 ] && [ "${#retry[@]}" -le 8 ]; then
+		again criu "$CRIU" "$ZDTM_RUN" "${retry[@]}"
+	else
+		retry=()
+	fi
+	echo
+	while IFS=$'\t' read -r name verdict note; do
+		case " ${retry[*]} " in *" $name "*) IFS=$'\t' read -r verdict note < <(flaky "$name") ;; esac
+		count "$verdict"
+		[ "$verdict$note" = pass ] || echo "  CRIU, $(colour "$verdict")$verdict$RESET: $name: ${note:-was not run}"
+	done <"$RES/criu"
 }
 
 run_host() {
@@ -404,13 +419,12 @@ test)
 	run_host
 	list contract compare >"$RES/todo"
 	say "$(wc -l <"$RES/todo") tests on each kernel, side by side"
-	run_both "$RES/todo"
+	run_both "$MM" "$HARNESS/guest-run" "$RES/todo"
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	"$HARNESS/bits.sh"
 	judge_compared
 	run_criu
 	echo
-	[ "${#criu_notes[@]}" = 0 ] || printf '%s\n' "${criu_notes[@]}"
 	judge_contract
 	;;
 esac
