@@ -8,6 +8,7 @@
  */
 
 #define RACE_PAGES	64
+#define RACE_TIMEOUT	120	/* seconds: a busy machine is slow to take turns */
 #define ENOUGH		1	/* changed pages seen, for it to have been a race at all */
 
 struct race {
@@ -329,68 +330,68 @@ FIXTURE_TEARDOWN(race)
 	wt_unmap(&self->m);
 }
 
-TEST_F(race, s13_race_stores)
+TEST_F_TIMEOUT(race, s13_race_stores, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, store_on, NULL);
 }
 
 /* These hold the mmap lock for reading, and write without a page table. */
-TEST_F(race, s13_race_proc_mem)
+TEST_F_TIMEOUT(race, s13_race_proc_mem, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, poke_on, NULL);
 }
 
-TEST_F(race, h01_race_dma)
+TEST_F_TIMEOUT(race, h01_race_dma, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, dma_on, NULL);
 }
 
-TEST_F(race, h27_race_migration)
+TEST_F_TIMEOUT(race, h27_race_migration, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, store_on, disturb_migration);
 }
 
-TEST_F(race, h27_race_compaction)
+TEST_F_TIMEOUT(race, h27_race_compaction, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, store_on, disturb_compaction);
 }
 
-TEST_F(race, h10_race_mprotect)
+TEST_F_TIMEOUT(race, h10_race_mprotect, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, store_on, disturb_mprotect);
 }
 
-TEST_F(race, h08_race_fork)
+TEST_F_TIMEOUT(race, h08_race_fork, RACE_TIMEOUT)
 {
 	race(_metadata, &self->m, store_on, disturb_fork);
 }
 
 /* Huge pages take too long to come back, or do not go away. */
-TEST_F(two, h09_race_pageout)
+TEST_F_TIMEOUT(two, h09_race_pageout, RACE_TIMEOUT)
 {
 	map_race(_metadata, &self->m, variant->kind);
 	race(_metadata, &self->m, store_on, disturb_pageout);
 }
 
-TEST_F(two, h18_race_register)
+TEST_F_TIMEOUT(two, h18_race_register, RACE_TIMEOUT)
 {
 	map_race(_metadata, &self->m, variant->kind);
 	race(_metadata, &self->m, store_on, disturb_uffd);
 }
 
-TEST_F(one, h28_race_zap)
+TEST_F_TIMEOUT(one, h28_race_zap, RACE_TIMEOUT)
 {
 	map_race(_metadata, &self->m, WT_SHMEM);
 	race(_metadata, &self->m, store_on, disturb_zap);
 }
 
-TEST_F(one, s13_race_writeback)
+TEST_F_TIMEOUT(one, s13_race_writeback, RACE_TIMEOUT)
 {
 	map_race(_metadata, &self->m, WT_FILE);
 	race(_metadata, &self->m, store_on, disturb_writeback);
 }
 
-TEST_F(one, h11_race_collapse)
+TEST_F_TIMEOUT(one, h11_race_collapse, RACE_TIMEOUT)
 {
 	struct wt_mem *m = &self->m;
 
@@ -456,17 +457,17 @@ static void async_race(struct __test_metadata *_metadata, struct wt_mem *m,
 	expect_raced(_metadata, &r, changed);
 }
 
-TEST_F(race, s11_race_written)
+TEST_F_TIMEOUT(race, s11_race_written, RACE_TIMEOUT)
 {
 	async_race(_metadata, &self->m, store_on, disturb_migration);
 }
 
-TEST_F(race, s11_race_written_proc_mem)
+TEST_F_TIMEOUT(race, s11_race_written_proc_mem, RACE_TIMEOUT)
 {
 	async_race(_metadata, &self->m, poke_on, NULL);
 }
 
-TEST_F(two, s11_race_written_pageout)
+TEST_F_TIMEOUT(two, s11_race_written_pageout, RACE_TIMEOUT)
 {
 	map_race(_metadata, &self->m, variant->kind);
 	async_race(_metadata, &self->m, store_on, disturb_pageout);
@@ -517,7 +518,7 @@ static void armed_turn(struct __test_metadata *_metadata, struct race *r,
 	NO_ERROR(wt_unregister(r->uffd, m->addr, m->len));
 }
 
-TEST_F(two, h18_race_turns)
+TEST_F_TIMEOUT(two, h18_race_turns, RACE_TIMEOUT)
 {
 	struct race r = { .m = &self->m };
 	struct disturber d = { .race = &r, .disturb = disturb_pageout };
@@ -550,7 +551,7 @@ static void disturb_clear(struct race *r)
 	r->disturbed++;
 }
 
-TEST_F(uffd, h18_race_for_the_bit)
+TEST_F_TIMEOUT(uffd, h18_race_for_the_bit, RACE_TIMEOUT)
 {
 	struct wt_mem *m = &self->m;
 	struct race r = { .m = m };
