@@ -2,7 +2,10 @@
 # make               packages, source, series, two kernels, image, both boots, one table
 # make test          everything, on both kernels (under an hour on two cores)
 # make criu [MODES=] [FLAVORS=] [TESTS=] [AGAIN=1]
-#                    the whole of CRIU's test suite on both kernels (hours; it goes on)
+#                    the whole of CRIU's test suite on both kernels (hours; a run that
+#                    was cut off goes on), then criu-scenarios
+# make criu-scenarios [TESTS=]
+#                    our own pre-dump chains on both kernels, checked byte by byte
 # make check         the quick round (under five minutes once built)
 # make exec KERNEL=patched|vanilla DIR=<folder> CMD='<command>' [TIMEOUT=] [OUT=] [ICOUNT=1]
 # make shell KERNEL=patched|vanilla
@@ -24,7 +27,7 @@ export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TEST
 export LIST CRIU_SRC MODES FLAVORS AGAIN
 
 .NOTPARALLEL:
-.PHONY: all criu criu-build packages source kernels image selftests exec shell test check series check-series clean help ready
+.PHONY: all criu criu-build criu-scenarios packages source kernels image selftests exec shell test check series check-series clean help ready
 
 all: kernels image selftests
 	@$(H)/tests.sh contract
@@ -68,6 +71,10 @@ criu-build: packages
 
 criu: kernels image criu-build
 	@criu-tests/zdtm.sh
+	@criu-tests/scenarios.sh
+
+criu-scenarios: kernels image criu-build
+	@criu-tests/scenarios.sh
 
 test: kernels image selftests criu-build
 	@$(H)/tests.sh test

@@ -9,7 +9,7 @@ set -euo pipefail
 
 RES=$BUILD/log/scenarios
 
-# Every part of every scenario, vanilla beside patched, and the figures they print
+# Every part of every scenario, vanilla beside patched
 table() {
 	local name
 
@@ -17,6 +17,8 @@ table() {
 	while read -r name _; do
 		touch "$RES/vanilla/$name.parts" "$RES/patched/$name.parts"
 		awk -F'\t' -v name="$name" -v red="$RED" -v reset="$RESET" '
+			# The figures in parentheses differ from run to run.
+			{ sub(/ \([^()]*\)$/, "", $2) }
 			!($2 in seen) { seen[$2] = 1; part[++n] = $2 }
 			{ said[FILENAME ~ /vanilla/ ? "v" : "p", $2] = $1 }
 			END {
@@ -27,17 +29,6 @@ table() {
 						p == "ok" ? "" : red, p ? p : "-", p == "ok" ? "" : reset
 				}
 			}' "$RES/vanilla/$name.parts" "$RES/patched/$name.parts"
-	done <"$RES/todo"
-}
-
-# Lines "# figure: NAME VALUE" of a scenario, by kernel
-figures() {
-	local name kernel
-
-	while read -r name _; do
-		for kernel in vanilla patched; do
-			sed -n "s/^# figure: /  $kernel $name: /p" "$RES/$kernel/$name.log" 2>/dev/null || true
-		done
 	done <"$RES/todo"
 }
 
@@ -53,8 +44,9 @@ pid=$!
 run_list patched "$RES/todo" "$BUILD/criu" "$HARNESS/guest-run"
 wait "$pid"
 table
-figures
+echo
 while read -r name _; do
+	sed -n "s/^fail\t/  vanilla, $name: /p" "$RES/vanilla/$name.parts"
 	case $(result patched "$name" 2) in
 	pass) count pass ;;
 	skip)
