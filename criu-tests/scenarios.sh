@@ -53,10 +53,7 @@ while read -r name _; do
 		count skip
 		echo "  skipped on patched: $name: $(result patched "$name" 6)"
 		;;
-	*)
-		count fail
-		echo "  failed on patched: $name: $(result patched "$name" 6)"
-		;;
+	*) count fail "on patched: $name: $(result patched "$name" 6)" ;;
 	esac
 done <"$RES/todo"
 finish scenarios

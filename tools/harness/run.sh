@@ -3,7 +3,7 @@
 # Running lists of tests in the guest and keeping what they say, below $RES/KERNEL:
 # "results" (see results.awk), NAME.log and NAME.parts of each test. Sourced after lib.sh.
 
-PASSED=0 FAILED=0 SKIPPED=0
+PASSED=0 FAILED=0 SKIPPED=0 FAILURES=()
 
 # run_list KERNEL[-LABEL] FILE FOLDER RUNNER: runs the tests of FILE ("name seconds command",
 # a line each) by the program RUNNER in a copy of FOLDER, in as few boots as it takes: a
@@ -87,12 +87,25 @@ result() {
 	awk -F'\t' -v name="$2" -v field="$3" '$1 == name { print $field; exit }' "$RES/$1/results"
 }
 
+# count pass|fail|skip [TEXT]: what failed is named again at the end.
 count() {
 	case $1 in
-	pass) PASSED=$((PASSED + ${2:-1})) ;;
-	fail) FAILED=$((FAILED + ${2:-1})) ;;
-	skip) SKIPPED=$((SKIPPED + ${2:-1})) ;;
+	pass) PASSED=$((PASSED + 1)) ;;
+	fail) FAILED=$((FAILED + 1)) FAILURES+=("${2:-}") ;;
+	skip) SKIPPED=$((SKIPPED + 1)) ;;
 	esac
+}
+
+# told_of PART LOG: what a test printed right before its "not ok"
+told_of() {
+	awk -v part="$1" -v max=6 '
+		/^not ok / && substr($0, length - length(part)) == " " part {
+			for (i = n > max ? n - max : 0; i < n; i++)
+				print "    " line[i]
+			exit
+		}
+		{ line[n++] = $0 }
+		/ RUN / || /^ok / { n = 0 }' "$2"
 }
 
 cell() {
@@ -118,6 +131,8 @@ finish() {
 		echo "no test was run, and that is a failure" >&2
 		FAILED=1
 	fi
+	[ "${#FAILURES[@]}" = 0 ] || printf "${RED}failed:$RESET %s\n" "${FAILURES[@]:0:8}"
+	[ "${#FAILURES[@]}" -le 8 ] || echo "failed: and $((${#FAILURES[@]} - 8)) more"
 	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
 	[ "$FAILED" = 0 ]
 }

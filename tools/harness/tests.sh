@@ -35,8 +35,7 @@ judge_outside() {
 			count skip
 			echo "  outside of the tests, on vanilla too: $name: $remark"
 		else
-			count fail
-			echo "  outside of the tests, on patched: $name: $remark"
+			count fail "outside of the tests, on patched: $name: $remark"
 		fi
 	done <"$RES/patched/results"
 }
@@ -173,30 +172,33 @@ contract_built() {
 
 # The contract counts part by part, and only on the patched kernel.
 judge_contract() {
-	local name parts missing failures limit command
+	local name parts missing status part limit command before
 
 	while read -r name limit command; do
 		parts=$RES/patched/$name.parts
 		[ -f "$parts" ] || : >"$parts"
-		count pass "$(grep -c ^ok "$parts" || true)"
-		count skip "$(grep -c ^skip "$parts" || true)"
-		failures=$(grep -c ^fail "$parts" || true)
-		count fail "$failures"
-		sed -n 's/^fail\t/  contract, failed on patched: /p' "$parts"
-		sed -n 's/^skip\t/  contract, skipped on patched: /p' "$parts"
+		before=$FAILED
+		while IFS=$'\t' read -r status part; do
+			case $status in
+			ok) count pass ;;
+			skip)
+				count skip
+				echo "  contract, skipped on patched: $part"
+				;;
+			fail)
+				count fail "contract, on patched: $part
+$(told_of "$part" "$RES/patched/$name.log")"
+				;;
+			esac
+		done <"$parts"
 		# Cut off, out of time, a splat: failed, whatever its parts say.
-		if [ "$(result patched "$name" 2)" != pass ] && [ "$failures" = 0 ]; then
-			count fail
-			echo "  contract, failed on patched: $name: $(result patched "$name" 6)"
+		if [ "$(result patched "$name" 2)" != pass ] && [ "$FAILED" = "$before" ]; then
+			count fail "contract, on patched: $name: $(result patched "$name" 6)"
 		elif [ "$(result patched "$name" 4)" = 0 ]; then
-			count fail
-			echo "  contract, failed on patched: $name reported no test at all"
+			count fail "contract, on patched: $name reported no test at all"
 		fi
 		missing=$(untested "$name")
-		if [ -n "$missing" ]; then
-			count fail
-			echo "  contract: promises without any test: $missing"
-		fi
+		[ -z "$missing" ] || count fail "contract: promises without any test: $missing"
 	done < <(list contract)
 }
 
@@ -305,7 +307,7 @@ judge_compared() {
 	printf '\n%-28s %18s %18s  %s\n' 'existing tests' vanilla patched verdict
 	while IFS=$'\t' read -r name verdict note; do
 		case " ${retry[*]} " in *" $name "*) IFS=$'\t' read -r verdict note < <(flaky "$name") ;; esac
-		count "$verdict"
+		count "$verdict" "$name: $note"
 		printf '%-28s %18s %18s  %s\n' "$name" "$(cell vanilla "$name")" "$(cell patched "$name")" \
 			"$(colour "$verdict")$verdict$RESET${note:+: $note}"
 	done <"$RES/compared"
@@ -343,7 +345,7 @@ run_criu() {
 	echo
 	while IFS=$'\t' read -r name verdict note; do
 		case " ${retry[*]} " in *" $name "*) IFS=$'\t' read -r verdict note < <(flaky "$name") ;; esac
-		count "$verdict"
+		count "$verdict" "CRIU: $name: ${note:-was not run}"
 		[ "$verdict$note" = pass ] || echo "  CRIU, $(colour "$verdict")$verdict$RESET: $name: ${note:-was not run}"
 	done <"$RES/criu"
 }
@@ -362,20 +364,24 @@ run_host() {
 		4) verdict=skip ;;
 		*) verdict=fail ;;
 		esac
-		count "$verdict"
+		count "$verdict" "on this machine: $name: $(tail -n 1 "$RES/host/$name.log")"
 		printf '  %-8s %s%-4s%s  %-24s %9s %5d s  %s\n' host "$(colour "$verdict")" "$verdict" "$RESET" "$name" '' \
 			$((SECONDS - start)) "$([ "$rc" = 0 ] || tail -n 1 "$RES/host/$name.log")"
 	done < <(list host)
 }
 
 run_judge() {
-	local out rc=0
+	local out rc=0 line before=$FAILED
 
 	out=$("$HARNESS/judge-test.sh") || rc=$?
 	printf '%s\n' "$out"
-	count pass "$(grep -c '^  ok' <<<"$out" || true)"
-	count fail "$(grep -c '^  not ok' <<<"$out" || true)"
-	[ "$rc" = 0 ] || grep -q '^  not ok' <<<"$out" || count fail
+	while IFS= read -r line; do
+		case $line in
+		'  ok '*) count pass ;;
+		'  not ok '*) count fail "judge: ${line#  }" ;;
+		esac
+	done <<<"$out"
+	[ "$rc" = 0 ] || [ "$FAILED" != "$before" ] || count fail "judge: exit status $rc"
 }
 
 for file in "${LISTS[@]}"; do [ -f "$file" ] || die "there is no list of tests $file"; done

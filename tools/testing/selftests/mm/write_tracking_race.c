@@ -70,8 +70,6 @@ static void disturb_pageout(struct race *r)
 {
 	if (!madvise(r->m->addr, r->m->len, MADV_PAGEOUT))
 		r->disturbed++;
-	/* Time for some of it to come back. */
-	usleep(5000);
 }
 
 static void disturb_compaction(struct race *r)
@@ -153,8 +151,11 @@ static void *disturb_on(void *arg)
 {
 	struct disturber *d = arg;
 
-	while (!d->race->stop)
+	while (!d->race->stop) {
 		d->disturb(d->race);
+		/* Let some pages come back, and the writer get at them. */
+		usleep(5000);
+	}
 	return NULL;
 }
 
@@ -188,7 +189,7 @@ static bool race_goes_on(const struct race *r, long start, unsigned long changed
 
 	if (ms < RACE_MS)
 		return true;
-	return ms < 15 * RACE_MS && (changed < ENOUGH || r->disturbed < r->enough);
+	return ms < 40 * RACE_MS && (changed < ENOUGH || r->disturbed < r->enough);
 }
 
 static void expect_raced(struct __test_metadata *_metadata, const struct race *r,
