@@ -12,8 +12,14 @@
 # make series        the series as mails, in build/series
 # make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch boot lint'] [KEEP_GOING=1]
 #                    every patch builds in every configuration, boots, and is clean
+# make bits [FORMAT=text|json|md|svg] [TARGETS='x86-64 arm64']
+#                    who owns the bits of vm_flags and of page table entries, on each
+#                    architecture; the picture is build/bits/bits.svg
+# make bits-test     proves that it finds what is known
 # make clean         removes build/
 #
+# ARCH=arm64 before the others means a guest of that architecture: with make itself,
+# test, exec, shell, criu and what they need. CPU= is a CPU that QEMU knows.
 # KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package, and
 # CRIU_SRC= does the same for CRIU.
 # NOBUILD=1 with exec and shell: boots what is built, looks at nothing else.
@@ -24,16 +30,16 @@ H := tools/harness
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY KEEP_GOING
-export LIST CRIU_SRC MODES FLAVORS AGAIN
+export ARCH CPU FORMAT TARGETS LIST CRIU_SRC MODES FLAVORS AGAIN
 
 .NOTPARALLEL:
-.PHONY: all criu criu-build criu-scenarios packages source kernels image selftests exec shell test check series check-series clean help ready
+.PHONY: all criu criu-build criu-scenarios packages source kernels image selftests exec shell test check series check-series bits bits-ready bits-test clean help ready
 
 all: kernels image selftests
 	@$(H)/tests.sh contract
 
 packages:
-	@$(H)/packages.sh
+	@$(H)/packages.sh host $(filter-out x86_64,$(ARCH))
 
 source: packages
 	@$(H)/source.sh
@@ -46,13 +52,13 @@ kernels: source
 image: packages
 	@$(H)/image.sh
 
-selftests: source
+selftests: source image
 	@$(H)/selftests.sh
 
 # What exec and shell need: a path given as KERNEL= is somebody's own kernel.
 ready:
 ifeq ($(NOBUILD),)
-	@$(H)/packages.sh
+	@$(H)/packages.sh host $(filter-out x86_64,$(ARCH))
 	@$(H)/image.sh
 ifneq ($(filter vanilla patched,$(KERNEL)),)
 	@$(H)/source.sh
@@ -66,7 +72,7 @@ exec shell:
 	@$(MAKE) --no-print-directory -s ready
 	@$(H)/vm.sh $@
 
-criu-build: packages
+criu-build: image
 	@criu-tests/build.sh
 
 criu: kernels image criu-build
@@ -87,6 +93,17 @@ series: source
 
 check-series: kernels image selftests
 	@$(H)/check-series.sh
+
+# What it says is often for a file: all else goes elsewhere.
+bits-ready:
+	@$(MAKE) --no-print-directory -s source >&2
+	@$(H)/packages.sh bits >&2
+
+bits: bits-ready
+	@$(H)/budget/budget.sh
+
+bits-test: bits-ready
+	@$(H)/budget/test.sh
 
 clean:
 	rm -rf $(or $(BUILD),build)

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Installs what the harness needs and this machine lacks (see the lists called "packages").
+# packages.sh KIND...: installs the packages of these kinds in the lists called "packages"
+# that this machine lacks.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 missing=()
 while read -r kind name; do
-	[ "$kind" = host ] || continue
+	case " ${*:-host} " in *" $kind "*) ;; *) continue ;; esac
 	dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
 done < <(cat "${PACKAGES[@]}")
 [ "${#missing[@]}" -gt 0 ] || exit 0
@@ -17,7 +18,7 @@ if [ "$(id -u)" != 0 ]; then
 	command -v sudo >/dev/null || die "become root, or install sudo, to install: ${missing[*]}"
 	root=(sudo)
 fi
-with_lock packages
+WORK=$BUILD with_lock packages
 mkdir -p "$BUILD/log"
 log=$BUILD/log/packages.log
 say "installing ${#missing[@]} packages: ${missing[*]}"
