@@ -8,9 +8,9 @@ set -euo pipefail
 . "$(dirname "$0")/base"
 
 HERE=$TOP/criu-tests
-DIR=$BUILD/criu
+DIR=$WORK/criu
 CACHE=$BUILD/download
-LOG=$BUILD/log/criu-build.log
+LOG=$WORK/log/criu-build.log
 # Lines that a whole build prints; only the progress line depends on it.
 STEPS=2000
 
@@ -76,9 +76,15 @@ fetch() {
 # The programs that run while a kernel test says what it does are CRIU's own
 # "make"; in the guest nothing is left to build.
 build() {
+	local machine=${ARCH/#arm64/aarch64}
+
+	for_guest
+	# CRIU has names of its own for architectures: it gets them from uname's.
+	unset ARCH
+	export SUBARCH=$machine
 	make -C "$1" -j"$JOBS" criu lib crit && make -C "$1/test/zdtm" -j"$JOBS" &&
-		make -C "$1/test" zdtm_ct &&
-		make -C "$HERE/scenarios" -j"$JOBS" O="$1/scenarios"
+		make -C "$1/test" CC="${CROSS}gcc" zdtm_ct &&
+		make -C "$HERE/scenarios" -j"$JOBS" CC="${CROSS}gcc" O="$1/scenarios"
 }
 
 if [ -n "${CRIU_SRC:-}" ]; then
@@ -88,17 +94,17 @@ else
 fi
 shopt -s nullglob
 PATCHES=("$HERE"/patches/*.patch)
-id=$({ echo "$ID"; cat "${PATCHES[@]}" /dev/null; find "$HERE/scenarios" -type f -print0 | sort -z | xargs -0 cat; gcc --version; declare -f build; } | hash)
+id=$({ echo "$ID"; cat "${PATCHES[@]}" /dev/null; find "$HERE/scenarios" -type f -print0 | sort -z | xargs -0 cat; "${CROSS}gcc" --version; declare -f build; } | hash)
 [ "$(cat "$DIR/.built" 2>/dev/null)" != "$id" ] || exit 0
 with_lock criu
 [ "$(cat "$DIR/.built" 2>/dev/null)" != "$id" ] || exit 0
 need_space 1
 need_cmd protoc-c protobuf-c-compiler
-mkdir -p "$BUILD/log"
+mkdir -p "$WORK/log"
 : >"$LOG"
 [ -n "${CRIU_SRC:-}" ] || fetch
 
-tmp=$(mktemp -d "$BUILD/criu.XXXXXX")
+tmp=$(mktemp -d "$WORK/criu.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 unpack_source "${CRIU_SRC:-$TARBALL}" "$tmp" >>"$LOG" 2>&1 ||
 	die "unpacking ${CRIU_SRC:-$(short "$TARBALL")} failed: $(tail -n 1 "$LOG")"

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/../tools/harness/lib.sh"
 . "$HARNESS/run.sh"
 
-RES=$BUILD/log/scenarios
+RES=$WORK/log/scenarios
 
 # Every part of every scenario, vanilla beside patched
 table() {
@@ -39,9 +39,9 @@ trap 'trap - TERM; kill -TERM 0; exit 130' INT TERM
 sed -n 's/^scenario  *//p' "$TOP/criu-tests/tests" | awk -v want="${TESTS:-.}" '$1 ~ want' >"$RES/todo"
 [ -s "$RES/todo" ] || die "TESTS=${TESTS:-} selects no scenario"
 say "$(wc -l <"$RES/todo") scenarios on each kernel, side by side"
-run_list vanilla "$RES/todo" "$BUILD/criu" "$HARNESS/guest-run" &
+run_list vanilla "$RES/todo" "$WORK/criu" "$HARNESS/guest-run" &
 pid=$!
-run_list patched "$RES/todo" "$BUILD/criu" "$HARNESS/guest-run"
+run_list patched "$RES/todo" "$WORK/criu" "$HARNESS/guest-run"
 wait "$pid"
 table
 echo

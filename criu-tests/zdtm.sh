@@ -13,8 +13,8 @@ set -euo pipefail
 
 HERE=$TOP/criu-tests
 ALL_MODES='plain pre page-server snaps dedup lazy fault-135'
-KEEP=$BUILD/zdtm
-RES=$BUILD/zdtm/now
+KEEP=$WORK/zdtm
+RES=$WORK/zdtm/now
 # Tests a boot: what a dead guest costs, and how often the time left is told.
 CHUNK=40
 # Seconds without a word from zdtm.py; four times what one criu command may take.
@@ -39,7 +39,7 @@ check_words() {
 all_tests() {
 	local mode flavor
 
-	(cd "$BUILD/criu/test" && /usr/bin/python3 zdtm.py list -i) >"$KEEP/list" ||
+	(cd "$WORK/criu/test" && /usr/bin/python3 zdtm.py list -i) >"$KEEP/list" ||
 		die "zdtm.py cannot list its tests"
 	for mode in $MODES; do
 		for flavor in $FLAVORS; do
@@ -65,7 +65,7 @@ all_tests() {
 # id KERNEL: all that a result depends on
 id() {
 	{
-		cat "$BUILD/obj/$1/.built" "$BUILD/criu/.built" "$BUILD/image/.id"
+		cat "$WORK/obj/$1/.built" "$WORK/criu/.built" "$WORK/image/.id"
 		cat "$HARNESS"/{init,run.sh,vm.sh,results.awk} "$HERE/zdtm-run"
 	} | hash
 }
@@ -89,7 +89,7 @@ chunk() {
 	for kernel in vanilla patched; do
 		missing "$kernel" "$1" >"$RES/todo.$kernel"
 		[ -s "$RES/todo.$kernel" ] || continue
-		run_list "$kernel" "$RES/todo.$kernel" "$BUILD/criu" "$HERE/zdtm-run" &
+		run_list "$kernel" "$RES/todo.$kernel" "$WORK/criu" "$HERE/zdtm-run" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do wait "$pid"; done

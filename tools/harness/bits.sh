@@ -6,7 +6,7 @@ set -euo pipefail
 
 # values KERNEL: "name value" lines
 values() {
-	local obj=$BUILD/obj/$1 flags
+	local obj=$WORK/obj/$1 flags
 
 	[ -f "$obj/mm/.userfaultfd.o.cmd" ] || die "the $1 kernel is not built: run 'make' first"
 	# The command that built a file of this kernel, up to where it names its files.
@@ -16,7 +16,7 @@ values() {
 		sed -n 's/^->\(.*\) \$/\1 /p'
 }
 
-tmp=$(mktemp -d "$BUILD/log/.bits.XXXXXX")
+tmp=$(mktemp -d "$WORK/log/.bits.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 for kernel in vanilla patched; do
 	values "$kernel" >"$tmp/$kernel" || die "the bits of the $kernel kernel cannot be read"

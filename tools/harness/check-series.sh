@@ -56,13 +56,13 @@ configure() {
 	local arch=$1 obj=$2 option name key
 	shift 2
 
-	key=$({ echo "$*"; cat "$HARNESS/config-x86_64"
+	key=$({ echo "$*"; kernel_options check
 		cd "${SOURCE:-$TREE}" && find . -name 'Kconfig*' -print0 | sort -z | xargs -0 cat; } | hash)
 	[ "$(cat "$obj/.configured" 2>/dev/null)" != "$key" ] || return 0
 	mkdir -p "$obj"
 	name=$(printf '%s=|' "${@%=*}")
 	{
-		grep -vE "^CONFIG_(${name%|})" "$HARNESS/config-x86_64"
+		kernel_options check | grep -vE "^CONFIG_(${name%|})"
 		printf 'CONFIG_%s\n' "$@"
 	} >"$obj/fragment"
 	kmake "$arch" "$obj" -s KCONFIG_ALLCONFIG="$obj/fragment" allnoconfig || return
@@ -179,7 +179,7 @@ step() {
 
 	case " ${ONLY:-$name} " in *" $name "*) ;; *) return ;; esac
 	key=$DONE/$STATE-$(echo "$*" "${FULL:-}" "$LIGHT" "$BOOT_TEST" "$(declare -f "$1" configure targets boot complaints)" \
-		"$(cat "$HARNESS/config-x86_64")" | hash)
+		"$(kernel_options check)" | hash)
 	if [ -f "$key" ]; then
 		printf '       %-14s passed before\n' "$name"
 		return

@@ -1,24 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh vanilla|patched: configures and builds build/src/$1 in build/obj/$1.
+# kernel.sh vanilla|patched: configures and builds build/src/$1 in obj/$1, for ARCH.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Lines that a whole build prints; only the progress line depends on it.
-STEPS=2220
-
 NAME=${1:?usage: kernel.sh vanilla|patched}
 SRC=$BUILD/src/$NAME
-OBJ=$BUILD/obj/$NAME
-LOG=$BUILD/log/$NAME-build.log
-FRAGMENT=$HARNESS/config-x86_64
+OBJ=$WORK/obj/$NAME
+LOG=$WORK/log/$NAME-build.log
+FRAGMENT=$OBJ/fragment
 
 kmake() {
-	local cc=gcc
+	local cc=${CROSS}gcc
 
-	! command -v ccache >/dev/null || cc='ccache gcc'
+	! command -v ccache >/dev/null || cc="ccache $cc"
 	# The same words in every build, or ccache finds nothing again.
-	make -C "$SRC" O="$OBJ" ARCH=x86 CC="$cc" \
+	make -C "$SRC" O="$OBJ" ARCH="$KARCH" CROSS_COMPILE="$CROSS" CC="$cc" \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host "$@"
 }
 
@@ -47,6 +44,7 @@ configure() {
 	local bad
 
 	mkdir -p "$OBJ"
+	kernel_options "$NAME" >"$FRAGMENT"
 	{
 		kmake -s KCONFIG_ALLCONFIG="$FRAGMENT" allnoconfig
 		kmake -s olddefconfig
@@ -64,17 +62,18 @@ up_to_date() {
 }
 
 [ -d "$SRC" ] || die "there is no $(short "$SRC"): run 'make source' first"
-id=$({ cat "$BUILD/src/$NAME.id" "$FRAGMENT"; gcc --version; } | hash)
+need_cmd "${CROSS}gcc" "gcc${CROSS:+-${CROSS%-}}"
+id=$({ cat "$BUILD/src/$NAME.id"; kernel_options "$NAME"; "${CROSS}gcc" --version; } | hash)
 up_to_date && exit 0
 with_lock "$NAME"
 up_to_date && exit 0
-mkdir -p "$BUILD/log"
+mkdir -p "$WORK/log"
 
 rm -f "$OBJ/.built"
-started=$(mktemp "$BUILD/log/.started.XXXXXX")
+started=$(mktemp "$WORK/log/.started.XXXXXX")
 trap 'rm -f "$started"' EXIT
 configure
-progress "$LOG" "$STEPS" "kernel $NAME" kmake -j"$JOBS" bzImage ||
+progress "$LOG" "$STEPS" "kernel $NAME$([ "$ARCH" = x86_64 ] || echo ", $ARCH")" kmake -j"$JOBS" "$(basename "$BOOT")" ||
 	die "the $NAME kernel does not build: $(grep -m 1 -E 'error:|\*\*\*|No space left' "$LOG" || tail -n 1 "$LOG"); log: $(short "$LOG")"
 echo "$id" >"$OBJ/.built"
 # As old as the start of the build: an edit made meanwhile is not missed.

@@ -24,6 +24,15 @@ say()  { printf '%s===>%s %s\n' "$BOLD" "$RESET" "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
 die()  { printf 'error: %s\n' "$*" >&2; exit "${DIE_STATUS:-1}"; }
 
+# The architecture of the guest. What is built for the machine's own is in build/ itself.
+ARCH=${ARCH:-x86_64}
+[ -f "$HARNESS/arch/$ARCH" ] ||
+	die "unknown ARCH=$ARCH: use $(basename -a "$HARNESS"/arch/* | paste -sd' ' | sed 's/ / or /g')"
+# shellcheck source=tools/harness/arch/x86_64
+. "$HARNESS/arch/$ARCH"
+WORK=$BUILD
+[ "$ARCH" = x86_64 ] || WORK=$BUILD/$ARCH
+
 # A path as people read it: from the top of the repository.
 short() { printf '%s' "${1#"$TOP"/}"; }
 
@@ -46,10 +55,34 @@ need_cmd() {
 		die "$1 is missing: run 'make packages', or install the package $2"
 }
 
+# kernel_options KERNEL: what its configuration has on top of allnoconfig. Of two lines
+# for one option the later one counts.
+kernel_options() {
+	local file
+
+	for file in config "${CONFIG_FILES[@]}" "${CONFIG_FILES[0]}-$1"; do
+		[ ! -f "$HARNESS/$file" ] || cat "$HARNESS/$file"
+	done | awk -F= '
+		!/^CONFIG_/ { next }
+		!($1 in line) { order[n++] = $1 }
+		{ line[$1] = $0 }
+		END { for (i = 0; i < n; i++) print line[order[i]] }'
+}
+
+# for_guest: from here on compilers and pkg-config work for the guest.
+for_guest() {
+	local root=$WORK/image/sysroot
+
+	[ -n "$CROSS" ] || return 0
+	[ -d "$root" ] || die "there is no $(short "$root"): run 'make ARCH=$ARCH image' first"
+	export PATH=$WORK/image/cross:$PATH CROSS_COMPILE=$CROSS PKG_CONFIG_SYSROOT_DIR=$root
+	export PKG_CONFIG_LIBDIR=$root/usr/lib/${CROSS%-}/pkgconfig:$root/usr/share/pkgconfig
+}
+
 # with_lock NAME: one build at a time for each thing that is built.
 with_lock() {
-	mkdir -p "$BUILD/lock"
-	exec {LOCK_FD}>"$BUILD/lock/$1"
+	mkdir -p "$WORK/lock"
+	exec {LOCK_FD}>"$WORK/lock/$1"
 	flock -n "$LOCK_FD" || {
 		say "waiting for another run that builds $1"
 		flock "$LOCK_FD"

@@ -6,14 +6,15 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 SRC=$BUILD/src/patched
-OBJ=$BUILD/obj/patched
-DIR=$BUILD/selftests
+OBJ=$WORK/obj/patched
+DIR=$WORK/selftests
 MM=$DIR/tools/testing/selftests/mm
-LOG=$BUILD/log/selftests.log
+LOG=$WORK/log/selftests.log
 
 build() {
 	# The kernel's own exported headers; the distribution's are older.
-	make -s -C "$SRC" O="$OBJ" ARCH=x86 headers || return
+	make -s -C "$SRC" O="$OBJ" ARCH="$KARCH" CROSS_COMPILE="$CROSS" headers || return
+	for_guest
 	make -k -C "$MM" -j"$JOBS" top_srcdir="$DIR" KHDR_INCLUDES="-isystem $OBJ/usr/include" all
 }
 
@@ -35,10 +36,12 @@ id=$(cat "$SRC.id" 2>/dev/null) || die "there is no $(short "$SRC"): run 'make s
 with_lock selftests
 [ "$(cat "$DIR/.built" 2>/dev/null)" != "$id" ] || exit 0
 
-mkdir -p "$DIR" "$BUILD/log"
+mkdir -p "$DIR" "$WORK/log"
 rm -f "$DIR/.built"
 rsync -rlpc --exclude=/tools/perf --exclude=/tools/testing/selftests/bpf --exclude=/tools/testing/selftests/net \
 	"$SRC/tools" "$SRC/mm" "$SRC/lib" "$SRC/include" "$SRC/scripts" "$DIR/"
+# What an earlier build found out about the libraries here may not be so any more.
+rm -f "$MM"/local_config.*
 progress "$LOG" 0 "selftests" build || judge_build ||
 	die "the mm selftests do not build: $(grep -m 1 -E 'error:|undefined reference|\*\*\*' "$LOG" || tail -n 1 "$LOG"); log: $(short "$LOG")"
 echo "$id" >"$DIR/.built"

@@ -82,7 +82,7 @@ apply() {
 	id=$({ cat "$SRC/vanilla.id"; [ -z "$list$files" ] || sha256sum $list $files; declare -f apply_one; } | hash)
 	[ "$(cat "$SRC/patched.id" 2>/dev/null)" != "$id" ] || exit 0
 
-	with_lock series
+	WORK=$BUILD with_lock series
 	if [ -f "$SRC/patched.id" ]; then
 		edited=$(find "$SRC/patched" -type f -newer "$SRC/patched.id" -print -quit)
 		[ -z "$edited" ] ||

@@ -93,7 +93,7 @@ else
 fi
 [ "$(cat "$SRC/vanilla.id" 2>/dev/null)" != "$ID" ] || exit 0
 
-with_lock source
+WORK=$BUILD with_lock source
 [ -d "$SRC/vanilla" ] || need_space 12
 mkdir -p "$SRC" "$CACHE" "$BUILD/log"
 : >"$LOG"

@@ -9,11 +9,12 @@ set -euo pipefail
 . "$HARNESS/run.sh"
 
 LISTS=("$HARNESS/tests" "$TOP"/*-tests/tests)
+[ ! -f "$HARNESS/tests-$ARCH" ] || LISTS[0]=$HARNESS/tests-$ARCH
 [ -z "${LIST:-}" ] || LISTS=("$LIST")
-MM=$BUILD/selftests/tools/testing/selftests/mm
-CRIU=$BUILD/criu
+MM=$WORK/selftests/tools/testing/selftests/mm
+CRIU=$WORK/criu
 ZDTM_RUN=$TOP/criu-tests/zdtm-run
-RES=$BUILD/log/results
+RES=$WORK/log/results
 
 # list KIND...: the tests of these kinds: "name seconds command"
 list() {
@@ -55,7 +56,7 @@ run_both() {
 contract_id() {
 	{
 		list contract
-		cat "$BUILD/obj/$1/.built" "$BUILD/image/.id" "$HARNESS"/{init,guest-run,run.sh,vm.sh,results.awk}
+		cat "$WORK/obj/$1/.built" "$WORK/image/.id" "$HARNESS"/{init,guest-run,run.sh,vm.sh,results.awk}
 		list contract | while read -r _ _ command; do
 			command=${command%% *}
 			cat "$MM/${command#./}"
@@ -71,7 +72,7 @@ run_contract() {
 	list contract >"$RES/todo"
 	for kernel in vanilla patched; do
 		cp "$RES/todo" "$RES/todo.$kernel"
-		dir=$BUILD/contract/$kernel
+		dir=$WORK/contract/$kernel
 		[ "$(cat "$dir/id" 2>/dev/null)" = "$(contract_id "$kernel")" ] || continue
 		say "$kernel: the results of $(date -r "$dir/id" '+%F %H:%M') hold, as nothing has changed; it is only booted"
 		echo 'boots 60 uname -r' >"$RES/todo.$kernel"
@@ -79,7 +80,7 @@ run_contract() {
 	done
 	run_both "$MM" "$HARNESS/guest-run" "$RES/todo.vanilla" "$RES/todo.patched"
 	for kernel in vanilla patched; do
-		dir=$BUILD/contract/$kernel
+		dir=$WORK/contract/$kernel
 		case " ${kept[*]} " in
 		*" $kernel "*)
 			cat "$dir/results" >>"$RES/$kernel/results"
@@ -157,7 +158,7 @@ untested() {
 	awk -F'\t' "$contract_keys"'
 		FILENAME ~ /promises$/ { if (/^S[0-9]/) want[$1] = 1; next }
 		{ delete want[key($2)] }
-		END { for (k in want) print k }' "$(promises_file)" "$RES/patched/$1.parts" | sort -V | paste -sd' '
+		END { for (k in want) print k }' "$(promises_file)" "$RES/$1.parts" | sort -V | paste -sd' '
 }
 
 contract_built() {
@@ -170,12 +171,24 @@ contract_built() {
 	done < <(list contract)
 }
 
-# The contract counts part by part, and only on the patched kernel.
+# The contract test on the other CPUs that this architecture has
+run_contract_on_cpus() {
+	local cpu
+
+	list contract >"$RES/todo.cpu"
+	for cpu in "${CPUS[@]:1}"; do
+		say "the contract test on the patched kernel, CPU $cpu"
+		CPU=$cpu run_list "patched-$cpu" "$RES/todo.cpu" "$MM" "$HARNESS/guest-run"
+		judge_contract "patched-$cpu"
+	done
+}
+
+# judge_contract LABEL: it counts part by part, and only on the patched kernel.
 judge_contract() {
-	local name parts missing status part limit command before
+	local label=$1 name parts missing status part limit command before
 
 	while read -r name limit command; do
-		parts=$RES/patched/$name.parts
+		parts=$RES/$label/$name.parts
 		[ -f "$parts" ] || : >"$parts"
 		before=$FAILED
 		while IFS=$'\t' read -r status part; do
@@ -183,21 +196,21 @@ judge_contract() {
 			ok) count pass ;;
 			skip)
 				count skip
-				echo "  contract, skipped on patched: $part"
+				echo "  contract, skipped on $label: $part"
 				;;
 			fail)
-				count fail "contract, on patched: $part
-$(told_of "$part" "$RES/patched/$name.log")"
+				count fail "contract, on $label: $part
+$(told_of "$part" "$RES/$label/$name.log")"
 				;;
 			esac
 		done <"$parts"
 		# Cut off, out of time, a splat: failed, whatever its parts say.
-		if [ "$(result patched "$name" 2)" != pass ] && [ "$FAILED" = "$before" ]; then
-			count fail "contract, on patched: $name: $(result patched "$name" 6)"
-		elif [ "$(result patched "$name" 4)" = 0 ]; then
-			count fail "contract, on patched: $name reported no test at all"
+		if [ "$(result "$label" "$name" 2)" != pass ] && [ "$FAILED" = "$before" ]; then
+			count fail "contract, on $label: $name: $(result "$label" "$name" 6)"
+		elif [ "$(result "$label" "$name" 4)" = 0 ]; then
+			count fail "contract, on $label: $name reported no test at all"
 		fi
-		missing=$(untested "$name")
+		missing=$(untested "$label/$name")
 		[ -z "$missing" ] || count fail "contract: promises without any test: $missing"
 	done < <(list contract)
 }
@@ -357,7 +370,7 @@ run_host() {
 	while read -r name limit command; do
 		rc=0
 		start=$SECONDS
-		(cd "$BUILD/selftests" && timeout "$limit" bash -c "$command") \
+		(cd "$WORK/selftests" && timeout "$limit" bash -c "$command") \
 			>"$RES/host/$name.log" 2>&1 </dev/null || rc=$?
 		case $rc in
 		0) verdict=pass ;;
@@ -406,7 +419,7 @@ contract)
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	"$HARNESS/bits.sh"
 	echo
-	judge_contract
+	judge_contract patched
 	;;
 check)
 	run_judge
@@ -417,7 +430,7 @@ check)
 	while read -r name _; do contract_table "$name"; done < <(list contract)
 	echo
 	run_host
-	judge_contract
+	judge_contract patched
 	;;
 test)
 	run_judge
@@ -430,8 +443,9 @@ test)
 	"$HARNESS/bits.sh"
 	judge_compared
 	run_criu
+	run_contract_on_cpus
 	echo
-	judge_contract
+	judge_contract patched
 	;;
 esac
 judge_outside

@@ -11,6 +11,7 @@
 #   TIMEOUT  seconds for boot and command together (600)
 #   ICOUNT=1 one CPU whose clock counts instructions
 #   ACCEL    tcg, or kvm where that works
+#   ARCH     x86_64, or another file of arch/; CPU=<QEMU's name> instead of its first one
 #   APPEND   more words for the kernel's command line
 #   EXTRA    folder whose files go to the guest's /job
 #   RUN      folder for the logs (default: one of its own below build/log)
@@ -32,7 +33,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 check_args() {
 	case $KERNEL in
-	patched | vanilla) IMAGE=$BUILD/obj/$KERNEL/arch/x86/boot/bzImage ;;
+	patched | vanilla) IMAGE=$WORK/obj/$KERNEL/$BOOT ;;
 	*/*) IMAGE=$KERNEL ;;
 	'') die "KERNEL= is missing: use KERNEL=patched, KERNEL=vanilla or the path of a bzImage" ;;
 	*) die "unknown KERNEL=$KERNEL: use patched, vanilla or the path of a bzImage" ;;
@@ -53,8 +54,8 @@ check_args() {
 
 check_files() {
 	[ -f "$IMAGE" ] || die "there is no kernel $(short "$IMAGE"): run 'make' first"
-	[ -f "$BUILD/image/root.ext4" ] || die "there is no guest image: run 'make image' first"
-	need_cmd qemu-system-x86_64 qemu-system-x86
+	[ -f "$WORK/image/root.ext4" ] || die "there is no guest image: run 'make image' first"
+	need_cmd "$QEMU" "$QEMU_PACKAGE"
 	need_cmd mke2fs e2fsprogs
 }
 
@@ -79,23 +80,23 @@ make_disks() {
 
 qemu() {
 	# Three CPUs: some tests want two threads beside their own.
-	local machine=() smp=3,sockets=3 cpu=max cpus0=0,cpus=2 cpus1=,cpus=1
+	local machine=() smp=3,sockets=3 cpu=${CPU:-${CPUS[0]}} cpus0=0,cpus=2 cpus1=,cpus=1
 
 	case $ACCEL$ICOUNT in
 	tcg0) machine=(-accel 'tcg,thread=multi') ;;
 	tcg1) machine=(-accel 'tcg,thread=single' -icount 'shift=0,sleep=off') smp=1 cpus0=0 cpus1='' ;;
 	kvm*) machine=(-accel kvm) cpu=host ;;
 	esac
-	TMPDIR=$TMP exec timeout --foreground -k 10 "$TIMEOUT" qemu-system-x86_64 \
-		"${machine[@]}" -cpu "$cpu" -smp "$smp" -m 4G \
+	TMPDIR=$TMP exec timeout --foreground -k 10 "$TIMEOUT" "$QEMU" \
+		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m 4G \
 		-object memory-backend-ram,id=m0,size=2G -object memory-backend-ram,id=m1,size=2G \
 		-numa "node,memdev=m0,cpus=$cpus0" -numa "node,memdev=m1$cpus1" \
 		-nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$IMAGE" -append "root=/dev/vda rw console=ttyS0 panic=-1 watchdog_thresh=60 softlockup_panic=1 ${APPEND:-}" \
-		-drive "file=$BUILD/image/root.ext4,format=raw,if=virtio,snapshot=on" \
+		-kernel "$IMAGE" -append "root=/dev/vda rw console=$CONSOLE panic=-1 watchdog_thresh=60 softlockup_panic=1 ${APPEND:-}" \
+		-drive "file=$WORK/image/root.ext4,format=raw,if=virtio,snapshot=on" \
 		-drive "file=$TMP/job.img,format=raw,if=virtio,readonly=on" \
 		-drive "file=$TMP/work.img,format=raw,if=virtio,cache=unsafe" \
-		-drive "file=$BUILD/image/swap,format=raw,if=virtio,snapshot=on" \
+		-drive "file=$WORK/image/swap,format=raw,if=virtio,snapshot=on" \
 		-chardev "file,id=console,path=$RUN/console.log" -serial chardev:console \
 		-device virtio-serial \
 		-chardev "file,id=status,path=$RUN/status" -device virtserialport,chardev=status,name=status \
@@ -138,11 +139,11 @@ case $MODE in exec | shell) ;; *) die "usage: vm.sh exec|shell, with KERNEL= and
 check_args
 check_files
 if [ -z "${RUN:-}" ]; then
-	find "$BUILD/log" -maxdepth 1 \( -name 'exec-*' -o -name 'shell-*' \) -mtime +0 -exec rm -rf {} + 2>/dev/null || true
-	RUN=$BUILD/log/$MODE-$(basename "$KERNEL")-$(date +%H%M%S)-$$
+	find "$WORK/log" -maxdepth 1 \( -name 'exec-*' -o -name 'shell-*' \) -mtime +0 -exec rm -rf {} + 2>/dev/null || true
+	RUN=$WORK/log/$MODE-$(basename "$KERNEL")-$(date +%H%M%S)-$$
 fi
-mkdir -p "$RUN" "$BUILD/tmp"
-TMP=$(mktemp -d "$BUILD/tmp/vm.XXXXXX")
+mkdir -p "$RUN" "$WORK/tmp"
+TMP=$(mktemp -d "$WORK/tmp/vm.XXXXXX")
 trap 'rm -rf "$TMP"' EXIT
 # Failed until proven otherwise.
 echo failed >"$RUN/status"
