@@ -32,6 +32,12 @@ void bits(void)
 #ifdef _PAGE_SWP_UFFD_WP
 	SAY("_PAGE_SWP_UFFD_WP", _PAGE_SWP_UFFD_WP);
 #endif
+#ifdef PTE_UFFD_WP
+	SAY("PTE_UFFD_WP", PTE_UFFD_WP);
+#endif
+#ifdef PTE_SWP_UFFD_WP
+	SAY("PTE_SWP_UFFD_WP", PTE_SWP_UFFD_WP);
+#endif
 #ifdef _PAGE_SWP_SOFT_DIRTY
 	SAY("_PAGE_SWP_SOFT_DIRTY", _PAGE_SWP_SOFT_DIRTY);
 #endif

@@ -13,7 +13,7 @@ values() {
 	flags=$(sed -n 's/^savedcmd_mm\/userfaultfd.o := \(.*\) -c -o .*/\1/p' "$obj/mm/.userfaultfd.o.cmd" |
 		sed 's/-Wp,-MMD,[^ ]*//')
 	(cd "$obj" && eval "${flags#ccache } -S -o - $(printf %q "$HARNESS/bits.c")") |
-		sed -n 's/^->\(.*\) \$/\1 /p'
+		sed -n 's/^->\(.*\) \$\{0,1\}/\1 /p'
 }
 
 tmp=$(mktemp -d "$WORK/log/.bits.XXXXXX")
