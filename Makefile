@@ -39,7 +39,7 @@ all: kernels image selftests
 	@$(H)/tests.sh contract
 
 packages:
-	@$(H)/packages.sh host $(filter-out x86_64,$(ARCH))
+	@$(H)/packages.sh host
 
 source: packages
 	@$(H)/source.sh
@@ -58,7 +58,7 @@ selftests: source image
 # What exec and shell need: a path given as KERNEL= is somebody's own kernel.
 ready:
 ifeq ($(NOBUILD),)
-	@$(H)/packages.sh host $(filter-out x86_64,$(ARCH))
+	@$(H)/packages.sh host
 	@$(H)/image.sh
 ifneq ($(filter vanilla patched,$(KERNEL)),)
 	@$(H)/source.sh

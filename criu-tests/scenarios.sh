@@ -32,6 +32,7 @@ table() {
 	done <"$RES/todo"
 }
 
+[ -d "$WORK/criu" ] || die "CRIU is not built for ARCH=$ARCH"
 with_lock scenarios
 rm -rf "$RES"
 mkdir -p "$RES"

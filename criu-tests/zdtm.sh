@@ -208,6 +208,7 @@ report() {
 }
 
 check_words
+[ -d "$WORK/criu" ] || die "CRIU is not built for ARCH=$ARCH"
 with_lock zdtm
 mkdir -p "$KEEP"
 trap 'trap - TERM; kill -TERM 0; exit 130' INT TERM

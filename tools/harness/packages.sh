@@ -1,15 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # packages.sh KIND...: installs the packages of these kinds in the lists called "packages"
-# that this machine lacks.
+# that this machine lacks, and what ARCH needs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+# wanted KIND...
+wanted() {
+	awk -v kinds="$*" 'index(" " kinds " ", " " $1 " ") { print $2 }' "${PACKAGES[@]}"
+	[ -z "$CROSS" ] || printf '%s\n' "$QEMU_PACKAGE" "gcc-${CROSS%-}"
+}
+
 missing=()
-while read -r kind name; do
-	case " ${*:-host} " in *" $kind "*) ;; *) continue ;; esac
+while read -r name; do
 	dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
-done < <(cat "${PACKAGES[@]}")
+done < <(wanted "${@:-host}")
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 command -v apt-get >/dev/null || die "there is no apt-get here: install these Debian packages by your own means: ${missing[*]}"

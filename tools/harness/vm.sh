@@ -80,17 +80,19 @@ make_disks() {
 
 qemu() {
 	# Three CPUs: some tests want two threads beside their own.
-	local machine=() smp=3,sockets=3 cpu=${CPU:-${CPUS[0]}} cpus0=0,cpus=2 cpus1=,cpus=1
+	local machine=() smp=3,sockets=3 cpu=${CPU:-${CPUS[0]}} cpus0=0,cpus=2 cpus1=,cpus=1 memory=()
 
 	case $ACCEL$ICOUNT in
 	tcg0) machine=(-accel 'tcg,thread=multi') ;;
 	tcg1) machine=(-accel 'tcg,thread=single' -icount 'shift=0,sleep=off') smp=1 cpus0=0 cpus1='' ;;
 	kvm*) machine=(-accel kvm) cpu=host ;;
 	esac
+	[ "$NODES" = 1 ] || memory=(
+		-object 'memory-backend-ram,id=m0,size=2G' -object 'memory-backend-ram,id=m1,size=2G'
+		-numa "node,memdev=m0,cpus=$cpus0" -numa "node,memdev=m1$cpus1"
+	)
 	TMPDIR=$TMP exec timeout --foreground -k 10 "$TIMEOUT" "$QEMU" \
-		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m 4G \
-		-object memory-backend-ram,id=m0,size=2G -object memory-backend-ram,id=m1,size=2G \
-		-numa "node,memdev=m0,cpus=$cpus0" -numa "node,memdev=m1$cpus1" \
+		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m 4G "${memory[@]}" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$IMAGE" -append "root=/dev/vda rw console=$CONSOLE panic=-1 watchdog_thresh=60 softlockup_panic=1 ${APPEND:-}" \
 		-drive "file=$WORK/image/root.ext4,format=raw,if=virtio,snapshot=on" \
