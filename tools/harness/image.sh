@@ -67,6 +67,8 @@ make_image() {
 
 	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	sources "$suite" >"$tmp/sources.list"
+	# Not every mirror has the security updates of all architectures in order.
+	! foreign || sed -i '/-security /d' "$tmp/sources.list"
 	[ -s "$tmp/sources.list" ] ||
 		die "apt knows no Debian '$suite' packages: run 'apt-get update', or use a Debian machine"
 	! foreign || how=(--variant=extract --architectures="$DEBIAN" --include='?essential')
@@ -77,7 +79,7 @@ make_image() {
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		"$suite" "$tmp/root.tar" "$tmp/sources.list" ||
-		die "mmdebstrap failed (no network?): $(grep '^E:' "$WORK/log/image.log" | tail -n 1); log: $(short "$WORK/log/image.log")"
+		die "mmdebstrap failed (no network?): $(grep -m 1 '^E:' "$WORK/log/image.log"); log: $(short "$WORK/log/image.log")"
 
 	if foreign; then
 		mkdir "$tmp/sysroot"
