@@ -19,7 +19,8 @@
 # make clean         removes build/
 #
 # ARCH=arm64 before the others means a guest of that architecture: with make itself,
-# test, exec, shell, criu and what they need. CPU= is a CPU that QEMU knows.
+# test, exec, shell, criu and what they need. tools/harness/arch/ has a file for each.
+# CPU= is a CPU that QEMU knows.
 # KERNEL_SRC=<git tree, tarball or folder> takes that instead of Debian's package, and
 # CRIU_SRC= does the same for CRIU.
 # NOBUILD=1 with exec and shell: boots what is built, looks at nothing else.
