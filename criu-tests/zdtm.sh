@@ -49,6 +49,8 @@ all_tests() {
 				!info { if ($1 == "Name") info = FNR; else names[FNR] = $1; next }
 				{
 					name = names[FNR - info]
+					if (index($0, name) != 1)
+						exit 1
 					rest = substr($0, (length(name) > 40 ? length(name) : 40) + 1)
 				}
 				rest !~ /noauto/ && name ~ want {
@@ -61,7 +63,8 @@ all_tests() {
 						gsub("/", "-", title)
 						print mode ":" title ":" flavor, limit, mode, flavor, name
 					}
-				}' "$HERE/left-out" "$KEEP/list"
+				}' "$HERE/left-out" "$KEEP/list" ||
+				die "the two lists of zdtm.py in $(short "$KEEP")/list do not agree"
 		done
 	done
 }
