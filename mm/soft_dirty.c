@@ -13,7 +13,6 @@
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
-#include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/write_tracking.h>
 
@@ -67,17 +66,59 @@ soft_dirty_switch(struct vma_iterator *vmi, struct vm_area_struct *prev,
 	return vma;
 }
 
-static void soft_dirty_protect(struct mmu_gather *tlb,
-			       struct vm_area_struct *vma, bool protect)
+/*
+ * Stop tracking @vma alone. The bits that are left in its page tables mean
+ * nothing, and go with the next write fault or change of protection.
+ */
+void soft_dirty_untrack(struct vm_area_struct *vma)
 {
-	unsigned long cp_flags = MM_CP_UFFD_WP;
+	vma_start_write(vma);
+	vm_flags_clear(vma, VM_WRTRACK);
+	vma_set_page_prot(vma);
+}
 
-	if (!protect) {
-		cp_flags = MM_CP_UFFD_WP_RESOLVE;
-		if (vma_wants_manual_pte_write_upgrade(vma))
-			cp_flags |= MM_CP_TRY_CHANGE_WRITABLE;
+/*
+ * Track every VMA that can be. After the first time that is those that are new,
+ * often none; only for them the mmap lock is taken for writing.
+ *
+ * Returns 0 with the mmap lock held for reading, or -EINTR.
+ */
+static int soft_dirty_start(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma, *prev = NULL;
+	struct vma_iterator vmi;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+
+	vma_iter_init(&vmi, mm, 0);
+	for_each_vma(vmi, vma) {
+		if (soft_dirty_can_track(vma))
+			break;
 	}
-	change_protection(tlb, vma, vma->vm_start, vma->vm_end, cp_flags);
+	if (!vma)
+		return 0;
+
+	mmap_read_unlock(mm);
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+
+	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
+	vma_iter_set(&vmi, 0);
+	for_each_vma(vmi, vma) {
+		if (soft_dirty_can_track(vma)) {
+			vma = soft_dirty_switch(&vmi, prev, vma, true);
+			/* A shared table could not differ in the bit. */
+			if (is_vm_hugetlb_page(vma))
+				hugetlb_unshare_all_pmds(vma);
+			else if (vma_soft_dirty_needs_ptes(vma))
+				soft_dirty_split(vma);
+		}
+		prev = vma;
+	}
+
+	mmap_write_downgrade(mm);
+	return 0;
 }
 
 /**
@@ -88,35 +129,42 @@ static void soft_dirty_protect(struct mmu_gather *tlb,
  * registered on and those that soft_dirty_can_track() sorts out. A page that
  * may be pinned stays soft-dirty: it is written to without a fault.
  *
- * Context: the caller holds the mmap lock for writing.
+ * The process can go on faulting meanwhile. What it writes before this returns
+ * may be taken for written before or after.
+ *
+ * Context: takes the mmap lock, for writing now and then.
+ * Return: 0, or -EINTR if a signal is about to kill the caller.
  */
-void soft_dirty_clear(struct mm_struct *mm)
+int soft_dirty_clear(struct mm_struct *mm)
 {
-	struct vm_area_struct *vma, *prev = NULL;
-	struct vma_iterator vmi;
-	struct mmu_gather tlb;
+	unsigned long addr;
+	int err;
 
-	mmap_assert_write_locked(mm);
-	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
+	err = soft_dirty_start(mm);
+	if (err)
+		return err;
 
-	vma_iter_init(&vmi, mm, 0);
-	for_each_vma(vmi, vma) {
-		if (soft_dirty_can_track(vma)) {
-			vma = soft_dirty_switch(&vmi, prev, vma, true);
-			/* A shared table could not differ in the bit. */
-			if (is_vm_hugetlb_page(vma))
-				hugetlb_unshare_all_pmds(vma);
-		}
-		prev = vma;
+	addr = soft_dirty_walk(mm, 0);
+	while (addr) {
+		mmap_read_unlock(mm);
+		cond_resched();
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+		addr = soft_dirty_walk(mm, addr);
 	}
+	mmap_read_unlock(mm);
 
-	tlb_gather_mmu(&tlb, mm);
-	vma_iter_set(&vmi, 0);
-	for_each_vma(vmi, vma) {
-		if (vma_soft_dirty_tracked(vma))
-			soft_dirty_protect(&tlb, vma, true);
-	}
-	tlb_finish_mmu(&tlb);
+	return access_remote_vm_sync(mm);
+}
+
+static void soft_dirty_unprotect(struct mmu_gather *tlb,
+				 struct vm_area_struct *vma)
+{
+	unsigned long cp_flags = MM_CP_UFFD_WP_RESOLVE;
+
+	if (vma_wants_manual_pte_write_upgrade(vma))
+		cp_flags |= MM_CP_TRY_CHANGE_WRITABLE;
+	change_protection(tlb, vma, vma->vm_start, vma->vm_end, cp_flags);
 }
 
 /**
@@ -140,7 +188,7 @@ void soft_dirty_stop(struct mm_struct *mm)
 	vma_iter_init(&vmi, mm, 0);
 	for_each_vma(vmi, vma) {
 		if (vma_soft_dirty_tracked(vma))
-			soft_dirty_protect(&tlb, vma, false);
+			soft_dirty_unprotect(&tlb, vma);
 	}
 	tlb_finish_mmu(&tlb);
 
@@ -150,17 +198,6 @@ void soft_dirty_stop(struct mm_struct *mm)
 			vma = soft_dirty_switch(&vmi, prev, vma, false);
 		prev = vma;
 	}
-}
-
-/*
- * Stop tracking @vma alone. The bits that are left in its page tables mean
- * nothing, and go with the next write fault or change of protection.
- */
-void soft_dirty_untrack(struct vm_area_struct *vma)
-{
-	vma_start_write(vma);
-	vm_flags_clear(vma, VM_WRTRACK);
-	vma_set_page_prot(vma);
 }
 
 /*
@@ -210,51 +247,3 @@ struct vm_area_struct *soft_dirty_merge_range(struct mm_struct *mm,
 
 	return vma_lookup(mm, start);
 }
-
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-/*
- * Unmap a huge page of a file, so that PTEs map it from now on. None of them is
- * there yet, which means clean; a pinned page needs markers that say otherwise.
- * The page table must be there when the file is truncated later. Without
- * memory for it @vma is not tracked.
- *
- * Context: the caller holds the mmap lock for writing.
- */
-void soft_dirty_split_pmd(struct vm_area_struct *vma, pmd_t *pmd,
-			  unsigned long addr)
-{
-	unsigned long haddr = addr & HPAGE_PMD_MASK;
-	struct folio *folio = NULL;
-	spinlock_t *ptl;	/* of the PMD, then of the PTEs */
-	pte_t *pte;
-	int i;
-
-	ptl = pmd_trans_huge_lock(pmd, vma);
-	if (ptl) {
-		if (pmd_present(*pmd))
-			folio = soft_dirty_pmd_folio(vma, haddr, *pmd);
-		if (folio)
-			folio_get(folio);
-		spin_unlock(ptl);
-	}
-
-	__split_huge_pmd(vma, pmd, haddr, false, NULL);
-
-	if (pte_alloc(vma->vm_mm, pmd)) {
-		soft_dirty_untrack(vma);
-	} else if (soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio)) {
-		pte = pte_offset_map_lock(vma->vm_mm, pmd, haddr, &ptl);
-		for (i = 0; pte && i < HPAGE_PMD_NR; i++) {
-			if (pte_none(ptep_get(pte + i)))
-				set_pte_at(vma->vm_mm, haddr + i * PAGE_SIZE,
-					   pte + i,
-					   make_pte_marker(PTE_MARKER_WRITTEN));
-		}
-		if (pte)
-			pte_unmap_unlock(pte, ptl);
-	}
-
-	if (folio)
-		folio_put(folio);
-}
-#endif

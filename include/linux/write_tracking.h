@@ -72,12 +72,21 @@ static inline bool vma_wrtrack_needs_ptes(const struct vm_area_struct *vma)
 	return userfaultfd_wp(vma) || vma_soft_dirty_needs_ptes(vma);
 }
 
+/* For VMAs with vma_soft_dirty_tracked() alone, so they need no stubs. */
+bool soft_dirty_clear_pte(struct vm_area_struct *vma, unsigned long addr,
+			  pte_t *ptep);
+bool soft_dirty_clear_pmd(struct vm_area_struct *vma, unsigned long addr,
+			  pmd_t *pmdp);
+bool soft_dirty_clear_huge_pte(struct vm_area_struct *vma, unsigned long addr,
+			       pte_t *ptep);
+
 #ifdef CONFIG_MEM_SOFT_DIRTY
-void soft_dirty_clear(struct mm_struct *mm);
+int soft_dirty_clear(struct mm_struct *mm);
 void soft_dirty_stop(struct mm_struct *mm);
 #else
-static inline void soft_dirty_clear(struct mm_struct *mm)
+static inline int soft_dirty_clear(struct mm_struct *mm)
 {
+	return 0;
 }
 
 static inline void soft_dirty_stop(struct mm_struct *mm)

@@ -136,6 +136,8 @@ static long change_protection(struct mmu_gather *tlb,
 			      unsigned long end, unsigned long cp_flags);
 static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
 			  unsigned long len, bool enable_wp);
+static unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr);
+static void soft_dirty_split(struct vm_area_struct *vma);
 
 #include "../../../mm/vma.c"
 #include "soft_dirty.c"
@@ -293,13 +295,31 @@ static long change_protection(struct mmu_gather *tlb,
 			      struct vm_area_struct *vma, unsigned long start,
 			      unsigned long end, unsigned long cp_flags)
 {
-	/* One of them, or this is no call for write tracking. */
-	VM_WARN_ON(!(cp_flags & MM_CP_UFFD_WP) ==
-		   !(cp_flags & MM_CP_UFFD_WP_RESOLVE));
-	/* The walk asks who wants the bit. */
-	VM_WARN_ON((cp_flags & MM_CP_UFFD_WP) && !vma_soft_dirty_tracked(vma));
-	protect(vma, start, end, cp_flags & MM_CP_UFFD_WP);
+	/* Or this is no call for write tracking. */
+	VM_WARN_ON(!(cp_flags & MM_CP_UFFD_WP_RESOLVE));
+	protect(vma, start, end, false);
 	return 0;
+}
+
+/* One VMA at a time, as if somebody always waited for the lock. */
+static unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+
+	vma_iter_init(&vmi, mm, addr);
+	for_each_vma(vmi, vma) {
+		if (vma_soft_dirty_tracked(vma)) {
+			protect(vma, vma->vm_start, vma->vm_end, true);
+			return vma->vm_end;
+		}
+	}
+	return 0;
+}
+
+static void soft_dirty_split(struct vm_area_struct *vma)
+{
+	VM_WARN_ON(!vma_soft_dirty_needs_ptes(vma));
 }
 
 static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
@@ -805,6 +825,9 @@ static int copy_range(struct world *w, int first, int nr, int to, bool keep)
 		       &need_rmap_locks, keep);
 	if (!new)
 		return -ENOMEM;
+	/* mremap_userfaultfd_prep() */
+	if (vma_has_uffd_without_event_remap(new))
+		userfaultfd_reset_ctx(new);
 
 	/* The bit goes along. If nobody uses it there, it means nothing. */
 	for (i = 0; i < nr; i++) {
@@ -872,9 +895,15 @@ static void fault(struct world *w, int page)
 
 static int clear(struct world *w)
 {
-	soft_dirty_clear(&w->mm);
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, &w->mm, 0);
+	bool new = false;
+
+	for_each_vma(vmi, vma)
+		new |= soft_dirty_can_track(vma);
+	VM_WARN_ON(soft_dirty_clear(&w->mm));
 	/* Whoever registers for write-protection has to look for leftovers. */
-	VM_WARN_ON(!test_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags));
+	VM_WARN_ON(new && !test_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags));
 	return 0;
 }
 
@@ -1412,7 +1441,8 @@ static void test_copy_one(char from, char prev, char next, bool keep)
 
 	want.delta[8] = -8;
 	want.delta[9] = -8;
-	expect_pages(&want, 8, 2, after_stop(from));
+	/* The userfaultfd did not ask to be told, so it stays behind. */
+	expect_pages(&want, 8, 2, after_unregister(after_stop(from)));
 	memcpy(want.wp + 8, before.wp, 2);
 	memset(want.wp, 0, 2);
 	err = copy_range(w, 0, 2, 8, keep);

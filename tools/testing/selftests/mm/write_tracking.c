@@ -2,7 +2,7 @@
 /*
  * The contract between the two trackers of writes, soft-dirty and uffd-wp.
  *
- * Every test is named after the promise (s01 to s14) or the hazard (h01 to h30)
+ * Every test is named after the promise (s01 to s15) or the hazard (h01 to h30)
  * that it is about; write_tracking.promises has their texts. Two words are used
  * throughout: a mapping is "tracked" when soft-dirty tracking is on for it (4
  * was written to clear_refs), and "armed" when a userfaultfd is registered on
@@ -327,5 +327,6 @@ FIXTURE_TEARDOWN(one)
 #include "write_tracking_life.c"
 #include "write_tracking_thp.c"
 #include "write_tracking_race.c"
+#include "write_tracking_scan.c"
 
 TEST_HARNESS_MAIN

@@ -640,6 +640,31 @@ TEST_F(uffd, s07_mremap)
 	close(uffd);
 }
 
+/* What leaves its registration behind must not end that of what it moves to. */
+TEST_F(one, s07_mremap_beside_armed)
+{
+	struct wt_mem *m = &self->m;
+	char *to, *last;
+	int uffd;
+
+	NEED(wt_map(m, WT_ANON));
+	to = m->addr + m->len;
+	last = wt_unit(m, m->nr - 1);
+	uffd = open_uffd(_metadata, UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
+	/* Never touched, it could be one mapping with any neighbour. */
+	ASSERT_EQ(to, mremap(wt_unit(m, 1), m->unit, m->unit,
+			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_FLAG(last, "uw", 1);
+	EXPECT_FLAG(to, "uw", 0);
+	wt_store(last);
+	wt_store(to);
+	NO_ERROR(wt_protect(uffd, last, m->unit, true));
+	EXPECT_WP(last, m->unit, 1);
+	EXPECT_WP(to, m->unit, 0);
+	close(uffd);
+}
+
 /* S8: the way out of EBUSY */
 
 static void way_out(struct __test_metadata *_metadata, struct wt_mem *m, int uffd)

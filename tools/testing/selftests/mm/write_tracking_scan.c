@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Write tracking selftest: soft-dirty by PAGEMAP_SCAN, which gets and clears
+ */
+
+#define GET_AND_CLEAR	(PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC)
+
+/* The even units were written: it says so once, and nothing else is changed. */
+TEST_F(mem, s15_get_and_clear)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec;
+
+	start_even(_metadata, m);
+	EXPECT_LE(1, wt_scan(m->addr, m->len, 0, PAGE_IS_WPALLOWED, &vec, 1));
+	expect_written(_metadata, m, true);
+	EXPECT_CLEAN(m->addr, m->len);
+	expect_written(_metadata, m, false);
+	wt_load_all(m);
+	expect_written(_metadata, m, false);
+	wt_store_even(m);
+	EXPECT_EVEN(m);
+	expect_written(_metadata, m, true);
+	EXPECT_CLEAN(m->addr, m->len);
+	EXPECT_TRACKED(m->addr);
+	EXPECT_WP(m->addr, m->len, 0);
+}
+
+/* What there was no room to report is not cleared. */
+TEST_F(mem, s15_one_region)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec;
+	size_t unit;
+
+	start_even(_metadata, m);
+	ASSERT_EQ(1, wt_scan(m->addr, m->len, GET_AND_CLEAR, PAGE_IS_WRITTEN, &vec, 1));
+	EXPECT_EQ((uintptr_t)m->addr, vec.start);
+	EXPECT_CLEAN(m->addr, m->unit);
+	for (unit = 2; unit < m->nr; unit += 2)
+		EXPECT_DIRTY(wt_unit(m, unit), psize());
+}
+
+TEST_F(mem, s15_range)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	size_t half = m->len / 2, unit;
+
+	start_clean(_metadata, m);
+	for (unit = 0; unit < m->nr; unit++)
+		wt_store(wt_unit(m, unit));
+	ASSERT_LE(1, wt_scan(m->addr + half, half, GET_AND_CLEAR, PAGE_IS_WRITTEN,
+			     vec, 16));
+	EXPECT_CLEAN(m->addr + half, half);
+	for (unit = 0; unit < m->nr / 2; unit++)
+		EXPECT_DIRTY(wt_unit(m, unit), psize());
+}
+
+/* Without a place to report to, all of it is cleared. */
+TEST_F(mem, s15_clear_range)
+{
+	struct wt_mem *m = &self->m;
+
+	start_even(_metadata, m);
+	EXPECT_EQ(0, wt_scan(m->addr, m->len, GET_AND_CLEAR, 0, NULL, 0));
+	EXPECT_CLEAN(m->addr, m->len);
+	wt_store_even(m);
+	EXPECT_EVEN(m);
+}
+
+/* Nobody tracks it, so nobody can tell what was written. */
+TEST_F(mem, s15_untracked)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec;
+
+	NEED(wt_populate(m));
+	EXPECT_EQ(-EPERM, wt_scan(m->addr, m->len, GET_AND_CLEAR, PAGE_IS_WRITTEN,
+				  &vec, 1));
+	EXPECT_EQ(0, wt_scan(m->addr, m->len, PM_SCAN_WP_MATCHING, PAGE_IS_WRITTEN,
+			     &vec, 1));
+	EXPECT_EQ(0, wt_scan(m->addr, m->len, 0, PAGE_IS_WPALLOWED, &vec, 1));
+	EXPECT_DIRTY(m->addr, m->len);
+	EXPECT_UNTRACKED(m->addr);
+}
+
+/* An error does not swallow what was cleared: it waits for the next call. */
+TEST_F(mem, s15_then_untracked)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	char *end = m->addr + m->len;
+
+	start_even(_metadata, m);
+	ASSERT_EQ(end, mmap(end, psize(), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	wt_store(end);
+	EXPECT_LE(1, wt_scan(m->addr, m->len + psize(), GET_AND_CLEAR,
+			     PAGE_IS_WRITTEN, vec, 16));
+	EXPECT_EQ((uintptr_t)m->addr, vec[0].start);
+	EXPECT_CLEAN(m->addr, m->len);
+	EXPECT_DIRTY(end, psize());
+	EXPECT_EQ(-EPERM, wt_scan(end, psize(), GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, 16));
+}
+
+TEST_F(swap, s15_swapped_out)
+{
+	struct wt_mem *m = &self->m;
+
+	start_even(_metadata, m);
+	NEED(wt_pageout(m));
+	expect_written(_metadata, m, true);
+	EXPECT_CLEAN(m->addr, m->len);
+	wt_load_all(m);
+	EXPECT_CLEAN(m->addr, m->len);
+	expect_written(_metadata, m, false);
+	wt_store_even(m);
+	expect_written(_metadata, m, true);
+}
+
+/* The entries are gone, and what they said is in markers. */
+TEST_F(shared, s15_zapped)
+{
+	struct wt_mem *m = &self->m;
+
+	start_even(_metadata, m);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	expect_written(_metadata, m, true);
+	EXPECT_CLEAN(m->addr, m->len);
+	wt_load_all(m);
+	EXPECT_CLEAN(m->addr, m->len);
+}
+
+TEST_F(uffd, s15_pinned)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	struct wt_pin pin;
+
+	start_clean(_metadata, m);
+	NEED(wt_pin_even(&pin, m));
+	EXPECT_LE(1, wt_scan(m->addr, m->len, GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, 16));
+	EXPECT_EVEN(m);
+	wt_unpin(&pin);
+}
