@@ -12,6 +12,10 @@
 # make series        the series as mails, in build/series
 # make check-series [FULL=1] [PATCHES='3 7'] [ONLY='checkpatch boot lint'] [KEEP_GOING=1]
 #                    every patch builds in every configuration, boots, and is clean
+# make fuzz [KERNEL=patched|vanilla] [SECONDS=600] [SEED=] [KIND=kasan|kcsan] [FAULTS=1]
+#                    random operations on memory, checked against a model after each one
+# make bench         what it costs, on kernels without debug options: instructions per page,
+#                    patched against vanilla, and what page faults wait for
 # make bits [FORMAT=text|json|md|svg] [TARGETS='x86-64 arm64']
 #                    who owns the bits of vm_flags and of page table entries, on each
 #                    architecture; the picture is build/bits/bits.svg
@@ -31,10 +35,13 @@ H := tools/harness
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 export KERNEL DIR CMD TIMEOUT OUT ICOUNT ACCEL APPEND KERNEL_SRC BUILD JOBS TESTS FULL PATCHES ONLY KEEP_GOING
-export ARCH CPU FORMAT TARGETS LIST CRIU_SRC MODES FLAVORS AGAIN
+# SECONDS is a word of bash's own.
+unexport SECONDS
+export FUZZ_SECONDS := $(SECONDS)
+export SEED KIND FAULTS ARCH CPU FORMAT TARGETS LIST CRIU_SRC MODES FLAVORS AGAIN
 
 .NOTPARALLEL:
-.PHONY: all criu criu-build criu-scenarios packages source kernels image selftests exec shell test check series check-series bits bits-ready bits-test clean help ready
+.PHONY: all criu criu-build criu-scenarios packages source kernels image selftests exec shell test check fuzz bench series check-series bits bits-ready bits-test clean help ready
 
 all: kernels image selftests
 	@$(H)/tests.sh contract
@@ -88,6 +95,16 @@ test: kernels image selftests criu-build
 
 check: kernels image selftests
 	@$(H)/tests.sh check
+
+fuzz: kernels image selftests
+	@$(if $(KIND),$(H)/kernel.sh $(or $(KERNEL),patched) $(KIND))
+	@$(H)/fuzz.sh
+
+bench: source image selftests
+	@$(H)/packages.sh bench
+	@$(H)/kernel.sh vanilla bench
+	@$(H)/kernel.sh patched bench
+	@$(H)/bench.sh
 
 series: source
 	@$(H)/series.sh export

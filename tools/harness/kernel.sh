@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh vanilla|patched: configures and builds build/src/$1 in obj/$1, for ARCH.
+# kernel.sh vanilla|patched [KIND]: configures and builds build/src/$1 in obj/$1, for
+# ARCH. With a KIND config-KIND is on top, and the place is obj/$1-KIND.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-NAME=${1:?usage: kernel.sh vanilla|patched}
+NAME=${1:?usage: kernel.sh vanilla|patched [KIND]}
+KIND=${2:-}
 SRC=$BUILD/src/$NAME
-OBJ=$WORK/obj/$NAME
-LOG=$WORK/log/$NAME-build.log
+OBJ=$WORK/obj/$NAME${KIND:+-$KIND}
+LOG=$WORK/log/$NAME${KIND:+-$KIND}-build.log
 FRAGMENT=$OBJ/fragment
 
 kmake() {
@@ -44,7 +46,7 @@ configure() {
 	local bad
 
 	mkdir -p "$OBJ"
-	kernel_options "$NAME" >"$FRAGMENT"
+	kernel_options "$NAME" "$KIND" >"$FRAGMENT"
 	{
 		kmake -s KCONFIG_ALLCONFIG="$FRAGMENT" allnoconfig
 		kmake -s olddefconfig
@@ -61,11 +63,12 @@ up_to_date() {
 		[ -z "$(find "$SRC" -type f -newer "$OBJ/.built" -print -quit)" ]
 }
 
+[ -z "$KIND" ] || [ -f "$HARNESS/config-$KIND" ] || die "unknown KIND=$KIND: there is no $(short "$HARNESS")/config-$KIND"
 [ -d "$SRC" ] || die "there is no $(short "$SRC"): run 'make source' first"
 need_cmd "${CROSS}gcc" "gcc${CROSS:+-${CROSS%-}}"
-id=$({ cat "$BUILD/src/$NAME.id"; kernel_options "$NAME"; "${CROSS}gcc" --version; } | hash)
+id=$({ cat "$BUILD/src/$NAME.id"; kernel_options "$NAME" "$KIND"; "${CROSS}gcc" --version; } | hash)
 up_to_date && exit 0
-with_lock "$NAME"
+with_lock "${OBJ##*/}"
 up_to_date && exit 0
 mkdir -p "$WORK/log"
 
@@ -73,7 +76,7 @@ rm -f "$OBJ/.built"
 started=$(mktemp "$WORK/log/.started.XXXXXX")
 trap 'rm -f "$started"' EXIT
 configure
-progress "$LOG" "$STEPS" "kernel $NAME$([ "$ARCH" = x86_64 ] || echo ", $ARCH")" kmake -j"$JOBS" "$(basename "$BOOT")" ||
+progress "$LOG" "$STEPS" "kernel ${OBJ##*/}$([ "$ARCH" = x86_64 ] || echo ", $ARCH")" kmake -j"$JOBS" "$(basename "$BOOT")" ||
 	die "the $NAME kernel does not build: $(grep -m 1 -E 'error:|\*\*\*|No space left' "$LOG" || tail -n 1 "$LOG"); log: $(short "$LOG")"
 echo "$id" >"$OBJ/.built"
 # As old as the start of the build: an edit made meanwhile is not missed.

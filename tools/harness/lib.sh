@@ -55,12 +55,12 @@ need_cmd() {
 		die "$1 is missing: run 'make packages', or install the package $2"
 }
 
-# kernel_options KERNEL: what its configuration has on top of allnoconfig. Of two lines
-# for one option the later one counts.
+# kernel_options KERNEL [KIND]: what its configuration has on top of allnoconfig, with
+# config-KIND if one is given. Of two lines for one option the later one counts.
 kernel_options() {
 	local file
 
-	for file in config "${CONFIG_FILES[@]}" "${CONFIG_FILES[0]}-$1"; do
+	for file in config "${CONFIG_FILES[@]}" "${CONFIG_FILES[0]}-$1" ${2:+"config-$2"}; do
 		[ ! -f "$HARNESS/$file" ] || cat "$HARNESS/$file"
 	done | awk -F= '
 		!/^CONFIG_/ { next }

@@ -12,6 +12,7 @@
 #   ICOUNT=1 one CPU whose clock counts instructions
 #   ACCEL    tcg, or kvm where that works
 #   ARCH     x86_64, or another file of arch/; CPU=<QEMU's name> instead of its first one
+#   MEMORY   of the guest, in GiB, an even number (4)
 #   APPEND   more words for the kernel's command line
 #   EXTRA    folder whose files go to the guest's /job
 #   RUN      folder for the logs (default: one of its own below build/log)
@@ -29,6 +30,7 @@ OUT=${OUT:-}
 TIMEOUT=${TIMEOUT:-600}
 ICOUNT=${ICOUNT:-0}
 ACCEL=${ACCEL:-tcg}
+MEMORY=${MEMORY:-4}
 PATH=$PATH:/usr/sbin:/sbin
 
 check_args() {
@@ -41,6 +43,7 @@ check_args() {
 	[ -z "$DIR" ] || [ -d "$DIR" ] || die "DIR=$DIR is not a folder"
 	[ -z "$DIR" ] || [ -r "$DIR" ] || die "DIR=$DIR cannot be read"
 	[[ $TIMEOUT =~ ^[1-9][0-9]*$ ]] || die "TIMEOUT=$TIMEOUT is not a number of seconds"
+	[[ $MEMORY =~ ^[1-9]?[02468]$ && $MEMORY != 0 ]] || die "MEMORY=$MEMORY is not an even number of GiB"
 	case $ICOUNT in 0 | 1) ;; *) die "ICOUNT=$ICOUNT: use 1, or leave it out" ;; esac
 	case $ACCEL in tcg | kvm) ;; *) die "unknown ACCEL=$ACCEL: use tcg or kvm" ;; esac
 	[ "$ICOUNT$ACCEL" != 1kvm ] || die "ICOUNT=1 counts instructions and needs ACCEL=tcg"
@@ -88,11 +91,11 @@ qemu() {
 	kvm*) machine=(-accel kvm) cpu=host ;;
 	esac
 	[ "$NODES" = 1 ] || memory=(
-		-object 'memory-backend-ram,id=m0,size=2G' -object 'memory-backend-ram,id=m1,size=2G'
+		-object "memory-backend-ram,id=m0,size=$((MEMORY / 2))G" -object "memory-backend-ram,id=m1,size=$((MEMORY / 2))G"
 		-numa "node,memdev=m0,cpus=$cpus0" -numa "node,memdev=m1$cpus1"
 	)
 	TMPDIR=$TMP exec timeout --foreground -k 10 "$TIMEOUT" "$QEMU" \
-		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m 4G "${memory[@]}" \
+		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m "${MEMORY}G" "${memory[@]}" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$IMAGE" -append "root=/dev/vda rw console=$CONSOLE panic=-1 watchdog_thresh=60 softlockup_panic=1 ${APPEND:-}" \
 		-drive "file=$WORK/image/root.ext4,format=raw,if=virtio,snapshot=on" \
