@@ -19,6 +19,7 @@ undo=()		# commands that take back what was changed, last one first
 number=0	# of the last command to the program
 step=0		# of the last folder of images
 all_written=()	# pages in each of them
+at_once=0	# how many of them needed no clear_refs
 tests=0
 failed=0
 unmet=		# the precondition that could not be met
@@ -215,6 +216,7 @@ take() {
 	all_written+=("$written")
 	parents=$(grep -ao '[0-9]* holes' "imgs/$step/$2" | awk '{ n += $1 } END { print n + 0 }')
 	note "$1 $step: $written pages written, $parents left to the images before"
+	! grep -aq 'dirty tracking was reset while it was read' "imgs/$step/$2" || at_once=$((at_once + 1))
 }
 
 pre_dump() { take pre-dump pre.log; }
@@ -287,6 +289,17 @@ after_stores() {
 	done
 }
 
+# Only a mapping that is new needs clear_refs where PAGEMAP_SCAN clears, too.
+cleared_at_once() {
+	if ! "$CRIU" check --feature pagemap_scan_soft_dirty >/dev/null 2>&1; then
+		note "PAGEMAP_SCAN does not clear soft-dirty in this kernel"
+	elif [ -n "${CRIU_FAULT:-}" ]; then
+		claim "CRIU does without PAGEMAP_SCAN" [ "$at_once" = 0 ]
+	else
+		claim "dumps clear what they read ($at_once of $step)" [ "$at_once" -gt 0 ]
+	fi
+}
+
 pages() {
 	local kind=${1:-} r base after=() forks=0 stores=(main) word
 
@@ -352,6 +365,7 @@ pages() {
 		done
 	done
 	dump_and_restore
+	cleared_at_once
 	case $kind:${ROOTLESS:-} in
 	shmem-swapped:1 | memfd-swapped:1) note "CRIU writes all of a shared mapping that has no entries" ;;
 	shmem*:1 | memfd*:1) incremental ;;
