@@ -83,7 +83,7 @@ make_disks() {
 
 qemu() {
 	# Three CPUs: some tests want two threads beside their own.
-	local machine=() smp=3,sockets=3 cpu=${CPU:-${CPUS[0]}} cpus0=0,cpus=2 cpus1=,cpus=1 memory=()
+	local disk disks=() machine=() smp=3,sockets=3 cpu=${CPU:-${CPUS[0]}} cpus0=0,cpus=2 cpus1=,cpus=1 memory=()
 
 	case $ACCEL$ICOUNT in
 	tcg0) machine=(-accel 'tcg,thread=multi') ;;
@@ -94,14 +94,15 @@ qemu() {
 		-object "memory-backend-ram,id=m0,size=$((MEMORY / 2))G" -object "memory-backend-ram,id=m1,size=$((MEMORY / 2))G"
 		-numa "node,memdev=m0,cpus=$cpus0" -numa "node,memdev=m1$cpus1"
 	)
+	# vda to vdd. PCI devices come up in their order, those of other buses need not.
+	for disk in "$WORK/image/root.ext4,snapshot=on" "$TMP/job.img,readonly=on" "$TMP/work.img,cache=unsafe" "$WORK/image/swap,snapshot=on"; do
+		disks+=(-drive "if=none,format=raw,id=disk${#disks[@]},file=$disk" -device "virtio-blk-pci,drive=disk${#disks[@]}")
+	done
 	TMPDIR=$TMP exec timeout --foreground -k 10 "$TIMEOUT" "$QEMU" \
 		"${MACHINE[@]}" "${machine[@]}" -cpu "$cpu" -smp "$smp" -m "${MEMORY}G" "${memory[@]}" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$IMAGE" -append "root=/dev/vda rw console=$CONSOLE panic=-1 watchdog_thresh=60 softlockup_panic=1 ${APPEND:-}" \
-		-drive "file=$WORK/image/root.ext4,format=raw,if=virtio,snapshot=on" \
-		-drive "file=$TMP/job.img,format=raw,if=virtio,readonly=on" \
-		-drive "file=$TMP/work.img,format=raw,if=virtio,cache=unsafe" \
-		-drive "file=$WORK/image/swap,format=raw,if=virtio,snapshot=on" \
+		"${disks[@]}" \
 		-chardev "file,id=console,path=$RUN/console.log" -serial chardev:console \
 		-device virtio-serial \
 		-chardev "file,id=status,path=$RUN/status" -device virtserialport,chardev=status,name=status \

@@ -289,6 +289,9 @@ static void race(struct __test_metadata *_metadata, struct wt_mem *m,
 		if (r.file < 0)
 			SKIP(return, "no file system with O_DIRECT");
 	}
+	if ((disturb == disturb_migration || disturb == disturb_mprotect) &&
+	    access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "only one NUMA node to migrate to");
 	r.enough = disturb ? 2 : 0;
 	r.whole_pages = writer == poke_on;
 	if (disturb == disturb_uffd)
@@ -413,6 +416,9 @@ static void scan_race(struct __test_metadata *_metadata, struct wt_mem *m,
 	long start, n, k;
 	size_t i;
 
+	if ((disturb == disturb_migration || disturb == disturb_mprotect) &&
+	    access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "only one NUMA node to migrate to");
 	r.enough = disturb ? 2 : 0;
 	r.whole_pages = writer == poke_on;
 	r.mem = open("/proc/self/mem", O_RDWR);

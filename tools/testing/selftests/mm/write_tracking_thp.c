@@ -122,6 +122,8 @@ static int collapse(char *addr, size_t len)
 {
 	int tries;
 
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		return wt_cannot("no transparent huge pages on this machine");
 	madvise(addr, len, MADV_HUGEPAGE);
 	for (tries = 0; tries < 20; tries++) {
 		if (!madvise(addr, len, MADV_COLLAPSE))

@@ -829,10 +829,11 @@ TEST_F(uffd, h04_stale_survives_nothing)
 	arm_unprotected(_metadata, m, open_uffd(_metadata, ALL_WP), WT_WP);
 }
 
-static int uffd_of(struct wt_puppet *child)
+static int uffd_of(struct __test_metadata *_metadata, struct wt_puppet *child)
 {
 	int pidfd, ret, uffd;
 
+	close(open_uffd(_metadata, UFFD_FEATURE_PAGEFAULT_FLAG_WP));
 	ret = wt_tell(child, STEP_UFFD, NULL, 0);
 	if (ret < 0)
 		return wt_fail("userfaultfd of a child: %s", strerror(-ret));
@@ -858,7 +859,7 @@ TEST_F(uffd, h04_stale_in_child)
 	m->addr = to;
 	NEED(wt_puppet(&child));
 	EXPECT_BIT(child.pid, m->addr, m->len, WT_SOFT_DIRTY, 1);
-	uffd = uffd_of(&child);
+	uffd = uffd_of(_metadata, &child);
 	ASSERT_LE(0, uffd);
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
 	EXPECT_BIT(child.pid, m->addr, m->len, WT_UFFD_WP, 0);
@@ -1258,7 +1259,7 @@ TEST_F(uffd, h25_uffd_of_another)
 
 	NEED(wt_populate(m));
 	NEED(wt_puppet(&child));
-	uffd = uffd_of(&child);
+	uffd = uffd_of(_metadata, &child);
 	ASSERT_LE(0, uffd);
 
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));

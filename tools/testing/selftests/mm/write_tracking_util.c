@@ -714,10 +714,25 @@ int wt_split(const void *addr, size_t len)
 	return wt_check_thp(addr, len, false);
 }
 
+/* Some machines have several zero pages, of different colours. */
+static bool ksm_merged(char *addr, size_t len, bool zero_pages)
+{
+	struct page_region vec;
+	size_t i;
+
+	if (zero_pages)
+		return wt_scan(addr, len, 0, PAGE_IS_PFNZERO, &vec, 1) == 1 &&
+		       vec.end - vec.start == len;
+
+	for (i = psize(); i < len; i += psize())
+		if (!wt_pfn(addr) || wt_pfn(addr) != wt_pfn(addr + i))
+			return false;
+	return true;
+}
+
 /* Makes one page of all the pages of the range, which have the same content. */
 int wt_ksm_merge(char *addr, size_t len, bool zero_pages)
 {
-	size_t i;
 	int tries;
 
 	if (wt_write_file(KSM "use_zero_pages", zero_pages ? "1" : "0"))
@@ -728,10 +743,7 @@ int wt_ksm_merge(char *addr, size_t len, bool zero_pages)
 		return wt_cannot("MADV_MERGEABLE: %s", strerror(errno));
 	wt_write_file(KSM "run", "1");
 	for (tries = 0; tries < 500; tries++) {
-		for (i = psize(); i < len; i += psize())
-			if (!wt_pfn(addr) || wt_pfn(addr) != wt_pfn(addr + i))
-				break;
-		if (i >= len)
+		if (ksm_merged(addr, len, zero_pages))
 			return 0;
 		nap(20);
 	}
