@@ -1156,6 +1156,9 @@ static int do_storm(struct step *s)
 	fz_storm(s->a, s->b, s->c);
 	cleared(4);
 	touched(s->a, s->b);
+	for_range(p, s->a, s->b)
+		if (alias[p - &pages[s->a]] && is_shared(p))
+			*val(p) = fz_get(p - pages);
 	for_range(p, s->a, s->b) {
 		unsigned int n = p - pages;
 		unsigned long has;
@@ -1163,7 +1166,11 @@ static int do_storm(struct step *s)
 		/* What is missing here would be modified by looking. */
 		has = fz_get(n);
 		if (alias[n - s->a]) {
-			*val(p) = has;
+			/* Each store has its own value: this one was made here. */
+			if (!p->vague && has != *val(p)) {
+				p->own = true;
+				*val(p) = has;
+			}
 			p->must = p->must == ALWAYS ? ALWAYS : ANY;
 			continue;
 		}
