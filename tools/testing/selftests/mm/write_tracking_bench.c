@@ -53,7 +53,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-static uint64_t now(void)
+static __u64 now(void)
 {
 	struct timespec ts;
 
@@ -65,13 +65,13 @@ static uint64_t now(void)
 static struct figure {
 	const char *name;
 	size_t ops;
-	uint64_t best;
+	__u64 best;
 } figures[64];
 static size_t nr_figures;
 
-static void took(const char *name, size_t ops, uint64_t start)
+static void took(const char *name, size_t ops, __u64 start)
 {
-	uint64_t t = now() - start;
+	__u64 t = now() - start;
 	size_t i;
 
 	for (i = 0; i < nr_figures; i++)
@@ -155,7 +155,7 @@ static char *map_populated(void)
 static void idle_anon(void)
 {
 	char *p = map_anon();
-	uint64_t t = now();
+	__u64 t = now();
 
 	store_all(p);
 	took("idle.anon write fault", pages, t);
@@ -183,7 +183,7 @@ static void idle_anon(void)
 static void idle_shmem(void)
 {
 	char *p = map(pages * PAGE, MAP_SHARED | MAP_ANONYMOUS, -1);
-	uint64_t t = now();
+	__u64 t = now();
 
 	store_all(p);
 	took("idle.shmem write fault", pages, t);
@@ -197,7 +197,7 @@ static void idle_file(void)
 	static char buf[64 * PAGE];
 	char name[] = "bench-XXXXXX", *p;
 	int fd = mkstemp(name);
-	uint64_t t;
+	__u64 t;
 
 	if (fd < 0)
 		die("a file here");
@@ -220,7 +220,7 @@ static void idle_thp(void)
 {
 	char *p = map_anon();
 	size_t i;
-	uint64_t t;
+	__u64 t;
 
 	madvise(p, pages * PAGE, MADV_HUGEPAGE);
 	t = now();
@@ -234,7 +234,7 @@ static void idle_thp(void)
 
 static void fork_and_exit(const char *name, size_t ops)
 {
-	uint64_t t = now();
+	__u64 t = now();
 	pid_t pid = fork();
 
 	if (!pid)
@@ -248,7 +248,7 @@ static void idle_fork(void)
 {
 	char *p;
 	int wait[2];
-	uint64_t t;
+	__u64 t;
 	pid_t pid;
 	char c;
 
@@ -275,7 +275,7 @@ static void idle_fork(void)
 static void idle_mremap(void)
 {
 	char *p = map_populated(), *to = map(pages * PAGE + HUGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	uint64_t t = now();
+	__u64 t = now();
 
 	/* Not by whole page tables */
 	if (mremap(p, pages * PAGE, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -289,7 +289,7 @@ static void idle_swap(void)
 {
 	size_t all = pages;
 	char *p;
-	uint64_t t;
+	__u64 t;
 
 	/* As many as fit into swap on any machine */
 	if (pages > 16384)
@@ -309,7 +309,7 @@ static void idle_swap(void)
 static void idle_loops(void)
 {
 	size_t n = 1000, i;
-	uint64_t t = now();
+	__u64 t = now();
 	char *p;
 
 	for (i = 0; i < n; i++) {
@@ -350,7 +350,7 @@ static void clear(const char *value)
 static void bench_soft(void)
 {
 	char *p = map_populated();
-	uint64_t t, start;
+	__u64 t, start;
 
 	t = now();
 	clear("4");
@@ -434,7 +434,7 @@ static void bench_async(void)
 {
 	int uffd = open_uffd(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED);
 	char *p = map_populated();
-	uint64_t t, start;
+	__u64 t, start;
 
 	arm(uffd, p);
 	protect(uffd, p, pages, true);
@@ -474,7 +474,7 @@ static void bench_sync(void)
 	int uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 	char *p = map_populated();
 	pthread_t thread;
-	uint64_t t;
+	__u64 t;
 
 	t = now();
 	arm(uffd, p);
@@ -528,7 +528,7 @@ static const struct {
 
 struct stalls {
 	char *p;
-	uint32_t *ns;
+	__u32 *ns;
 	size_t nr;
 	atomic_bool clearing, stop;
 };
@@ -536,7 +536,7 @@ struct stalls {
 static void *stall(void *arg)
 {
 	struct stalls *s = arg;
-	uint64_t last, t;
+	__u64 last, t;
 	size_t i;
 
 	for (i = 0; !s->stop && s->nr < SAMPLES; i = (i + 1) % pages) {
@@ -554,7 +554,7 @@ static void *stall(void *arg)
 
 static int by_size(const void *a, const void *b)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
 
 	return x < y ? -1 : x > y;
 }
@@ -563,7 +563,7 @@ static void bench_stalls(void)
 {
 	static const double part[] = { 50, 90, 99, 99.9, 99.99, 100 };
 	struct stalls s = { .p = map_populated() };
-	uint64_t t, total = 0;
+	__u64 t, total = 0;
 	pthread_t thread;
 	size_t i, at;
 
@@ -599,9 +599,10 @@ static void bench_stalls(void)
 	printf("stalls.stores\t%zu\t100\t%zu\n", pages, s.nr);
 }
 
-static void usage(FILE *to)
+static void show_usage(FILE *to)
 {
-	fprintf(to, "usage: write_tracking_bench [-p PAGES] [-d PERCENT] [-r ROUNDS] [-s] [PART...]\n"
+	fprintf(to,
+		"usage: write_tracking_bench [-p PAGES] [-d PERCENT] [-r ROUNDS] [-s] [PART...]\n"
 		"  -p PAGES    of 4 KiB (65536)\n"
 		"  -d PERCENT  of them that are written in each round (10)\n"
 		"  -r ROUNDS   the best of which counts (3)\n"
@@ -612,7 +613,7 @@ static void usage(FILE *to)
 	fprintf(to, "\n");
 }
 
-static long number(const char *text, long min, long max, const char *what)
+static long parse_number(const char *text, long min, long max, const char *what)
 {
 	char *end;
 	long n = strtol(text, &end, 10);
@@ -642,22 +643,22 @@ int main(int argc, char **argv)
 	while ((opt = getopt(argc, argv, "p:d:r:sh")) != -1) {
 		switch (opt) {
 		case 'p':
-			pages = number(optarg, 1, 1 << 24, "PAGES");
+			pages = parse_number(optarg, 1, 1 << 24, "PAGES");
 			break;
 		case 'd':
-			percent = number(optarg, 0, 100, "PERCENT");
+			percent = parse_number(optarg, 0, 100, "PERCENT");
 			break;
 		case 'r':
-			rounds = number(optarg, 1, MAX_ROUNDS, "ROUNDS");
+			rounds = parse_number(optarg, 1, MAX_ROUNDS, "ROUNDS");
 			break;
 		case 's':
 			only_stalls = true;
 			break;
 		case 'h':
-			usage(stdout);
+			show_usage(stdout);
 			return 0;
 		default:
-			usage(stderr);
+			show_usage(stderr);
 			return 2;
 		}
 	}
@@ -709,7 +710,7 @@ int main(int argc, char **argv)
 	}
 	if (!any) {
 		fprintf(stderr, "error: no part has such a name\n");
-		usage(stderr);
+		show_usage(stderr);
 		return 2;
 	}
 	return 0;

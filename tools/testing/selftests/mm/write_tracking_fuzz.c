@@ -1540,11 +1540,12 @@ static void write_reproducer(unsigned long seed, const char *dir)
 		fprintf(stderr, "%s: %s\n", path, strerror(errno));
 		return;
 	}
-	fprintf(out, "// SPDX" "-License-Identifier: GPL-2.0\n"
+	fprintf(out,
+		"// %s: GPL-2.0\n"
 		"/*\n * Seed %lu, on Linux %s.\n * %s\n */\n"
 		"#define _GNU_SOURCE\n#include \"write_tracking_ops.h\"\n\n"
-		"int main(void)\n{\n\tfz_init();\n", seed, os.release,
-		report->text);
+		"int main(void)\n{\n\tfz_init();\n",
+		"SPDX-License-Identifier", seed, os.release, report->text);
 	for (i = 0; i < report->nr; i++)
 		fprintf(out, "\tfz_%s(%u, %u, %u);\n",
 			ops[report->steps[i].op].name, report->steps[i].a,
@@ -1570,7 +1571,7 @@ static void tell(unsigned long seed)
 		       report->steps[i].c);
 }
 
-static void usage(void)
+static void show_usage(void)
 {
 	fprintf(stderr,
 		"usage: write_tracking_fuzz [-s seed] [-t seconds | -n sequences] [-l steps] [-o folder] [-k]\n"
@@ -1584,7 +1585,7 @@ static void usage(void)
 	exit(2);
 }
 
-static unsigned long number(const char *text)
+static unsigned long parse_number(const char *text)
 {
 	char *end;
 	unsigned long n;
@@ -1593,7 +1594,7 @@ static unsigned long number(const char *text)
 	n = strtoul(text, &end, 10);
 	if (errno || *end || end == text || *text == '-') {
 		fprintf(stderr, "write_tracking_fuzz: '%s' is no number\n", text);
-		usage();
+		show_usage();
 	}
 	return n;
 }
@@ -1609,16 +1610,16 @@ int main(int argc, char **argv)
 	while ((opt = getopt(argc, argv, "s:t:n:l:o:k")) != -1) {
 		switch (opt) {
 		case 's':
-			seed = number(optarg);
+			seed = parse_number(optarg);
 			break;
 		case 't':
-			limit = number(optarg);
+			limit = parse_number(optarg);
 			break;
 		case 'n':
-			max = number(optarg);
+			max = parse_number(optarg);
 			break;
 		case 'l':
-			nr_steps = number(optarg);
+			nr_steps = parse_number(optarg);
 			break;
 		case 'o':
 			dir = optarg;
@@ -1627,11 +1628,11 @@ int main(int argc, char **argv)
 			keep_going = true;
 			break;
 		default:
-			usage();
+			show_usage();
 		}
 	}
 	if (optind != argc || !nr_steps || nr_steps > MAX_STEPS)
-		usage();
+		show_usage();
 	if (geteuid()) {
 		printf("write_tracking_fuzz: this takes root\n");
 		return 4;
