@@ -849,6 +849,10 @@ static int do_register(struct step *s)
 	if (ret)
 		return 0;
 	for_range(p, s->a, s->b) {
+		/* Less than there is changes nothing. */
+		if (p->armed && (p->armed & s->c) == s->c &&
+		    !((p->armed ^ s->c) & FZ_ASYNC))
+			continue;
 		if (!(s->c & p->armed & FZ_WP))
 			p->wp = WP_NO;
 		p->armed = s->c;
