@@ -87,8 +87,6 @@ static __always_inline bool __soft_dirty_clear_pte(struct vm_area_struct *vma,
 			pte_clear(vma->vm_mm, addr, ptep);
 	} else if (!pte_swp_uffd_wp(pte) &&
 		   !soft_dirty_entry_pinned(vma, pte_to_swp_entry(pte))) {
-		/* Reclaim may have put off the flush that ends its stores. */
-		flush_tlb_batched_pending(vma->vm_mm);
 		set_pte_at(vma->vm_mm, addr, ptep,
 			   pte_swp_mkuffd_wp(pte_swp_wrprotect(pte)));
 	}
@@ -101,7 +99,8 @@ static __always_inline bool __soft_dirty_clear_pte(struct vm_area_struct *vma,
  * @addr: the page's address
  * @ptep: its page table entry
  *
- * Context: the caller holds the page table lock.
+ * Context: the caller holds the page table lock, and flushes the TLB before it
+ * drops it, or has called flush_tlb_batched_pending() with it.
  * Return: true if the TLB has to be flushed.
  */
 bool soft_dirty_clear_pte(struct vm_area_struct *vma, unsigned long addr,
@@ -164,6 +163,8 @@ static int soft_dirty_split_pmd(pmd_t *pmd, unsigned long addr,
 		return 0;
 	if (pmd_present(*pmd))
 		folio = soft_dirty_pmd_folio(vma, haddr, *pmd);
+	else if (is_pmd_migration_entry(*pmd))
+		folio = pfn_swap_entry_folio(pmd_to_swp_entry(*pmd));
 	if (folio)
 		folio_get(folio);
 	spin_unlock(ptl);
@@ -284,6 +285,8 @@ static int soft_dirty_clear_ptes(pmd_t *pmd, unsigned long addr,
 		walk->action = ACTION_AGAIN;
 		return 0;
 	}
+	/* Reclaim may have put off the flush that ends the stores to a page. */
+	flush_tlb_batched_pending(walk->mm);
 	arch_enter_lazy_mmu_mode();
 	for (pte = start; addr < next; pte++, addr += PAGE_SIZE)
 		flush |= __soft_dirty_clear_pte(vma, addr, pte);
@@ -342,7 +345,8 @@ unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
 			break;
 	}
 
-	if (flush)
+	/* Who else holds the mmap lock for reading may have put off a flush. */
+	if (flush || mm_tlb_flush_nested(mm))
 		flush_tlb_mm(mm);
 	dec_tlb_flush_pending(mm);
 	mmu_notifier_invalidate_range_end(&range);
