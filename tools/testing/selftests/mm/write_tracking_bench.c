@@ -347,6 +347,25 @@ static void clear(const char *value)
 		die("clear_refs");
 }
 
+static long get_and_clear(char *p)
+{
+	return scan(p, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN);
+}
+
+static void get_and_clear_round(char *p, const char *stores, const char *clear,
+				const char *round)
+{
+	__u64 start = now(), t;
+
+	store_some(p);
+	took(stores, pages, start);
+	t = now();
+	if (get_and_clear(p) < 0)
+		die("PAGEMAP_SCAN");
+	took(clear, pages, t);
+	took(round, pages, start);
+}
+
 static void bench_soft(void)
 {
 	char *p = map_populated();
@@ -377,22 +396,13 @@ static void bench_soft(void)
 	took("soft.read pagemap", pages, t);
 
 	/* The same rounds with get-and-clear, where there is such a thing */
-	if (scan(p, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN) < 0) {
+	if (get_and_clear(p) < 0) {
 		missing("get.stores");
 		missing("get.get-and-clear");
 		missing("get.round");
-		goto out;
+	} else {
+		get_and_clear_round(p, "get.stores", "get.get-and-clear", "get.round");
 	}
-	start = now();
-	t = start;
-	store_some(p);
-	took("get.stores", pages, t);
-	t = now();
-	if (scan(p, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN) < 0)
-		die("PAGEMAP_SCAN");
-	took("get.get-and-clear", pages, t);
-	took("get.round", pages, start);
-out:
 	/* The last one: it makes the next stores slower. */
 	fork_and_exit("soft.fork and exit", pages);
 	unmap(p);
@@ -434,19 +444,10 @@ static void bench_async(void)
 {
 	int uffd = open_uffd(UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED);
 	char *p = map_populated();
-	__u64 t, start;
 
 	arm(uffd, p);
 	protect(uffd, p, pages, true);
-	start = now();
-	t = start;
-	store_some(p);
-	took("async.stores", pages, t);
-	t = now();
-	if (scan(p, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, PAGE_IS_WRITTEN) < 0)
-		die("PAGEMAP_SCAN");
-	took("async.get-and-clear", pages, t);
-	took("async.round", pages, start);
+	get_and_clear_round(p, "async.stores", "async.get-and-clear", "async.round");
 	fork_and_exit("async.fork and exit", pages);
 	unmap(p);
 	close(uffd);

@@ -755,36 +755,34 @@ static int do_clear(struct step *s)
 	return 0;
 }
 
-static int do_node(struct step *s)
+/* For what leaves the contents alone, and may fail. */
+static int on_mapped(struct step *s, int (*op)(unsigned int, unsigned int,
+					       unsigned int))
 {
 	if (!is_mapped(s->a, s->b))
 		return SKIPPED;
-	fz_node(s->a, s->b, s->c);
+	op(s->a, s->b, s->c);
 	return 0;
+}
+
+static int do_node(struct step *s)
+{
+	return on_mapped(s, fz_node);
 }
 
 static int do_mbind(struct step *s)
 {
-	if (!is_mapped(s->a, s->b))
-		return SKIPPED;
-	fz_mbind(s->a, s->b, s->c);
-	return 0;
+	return on_mapped(s, fz_mbind);
 }
 
 static int do_ksm(struct step *s)
 {
-	if (!is_mapped(s->a, s->b))
-		return SKIPPED;
-	fz_ksm(s->a, s->b, s->c);
-	return 0;
+	return on_mapped(s, fz_ksm);
 }
 
 static int do_split(struct step *s)
 {
-	if (!is_mapped(s->a, s->b))
-		return SKIPPED;
-	fz_split(s->a, s->b, 0);
-	return 0;
+	return on_mapped(s, fz_split);
 }
 
 static int do_swapoff(struct step *s)
@@ -1195,27 +1193,11 @@ static int do_storm(struct step *s)
 
 static int check_scan(void)
 {
-	static struct page_region vec[FZ_PAGES];
 	static bool dirty[FZ_PAGES];
-	unsigned long at;
 	struct page *p;
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = (unsigned long)FZ_BASE,
-		.end = (unsigned long)FZ_BASE + FZ_ARENA * fz.page,
-		.vec = (unsigned long)vec,
-		.vec_len = FZ_PAGES,
-		.category_mask = PAGE_IS_SOFT_DIRTY,
-		.return_mask = PAGE_IS_SOFT_DIRTY,
-	};
-	long n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
 
-	if (n < 0)
+	if (fz_scan(0, FZ_ARENA, 0, PAGE_IS_SOFT_DIRTY, dirty))
 		fz_die("PAGEMAP_SCAN");
-	memset(dirty, 0, sizeof(dirty));
-	while (n--)
-		for (at = vec[n].start; at < vec[n].end; at += fz.page)
-			dirty[fz_page_of(at)] = true;
 	for_range(p, 0, FZ_ARENA)
 		if (p->mapped && dirty[p - pages] != has_bit(p, PM_DIRTY) &&
 		    finding(SCAN, p, PM_DIRTY, dirty[p - pages],

@@ -837,6 +837,33 @@ static inline int fz_umove(unsigned int from, unsigned int mode, unsigned int to
 	return fz_ret(ioctl(fz.uffd[!!(mode & FZ_ASYNC)], UFFDIO_MOVE, &move));
 }
 
+/* Has PAGEMAP_SCAN tell which pages of the range have @category. */
+static inline int fz_scan(unsigned int page, unsigned int nr, __u64 flags,
+			  __u64 category, bool *has)
+{
+	static struct page_region vec[FZ_PAGES];
+	unsigned long start = (unsigned long)fz_at(page), at;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.start = start,
+		.end = start + nr * fz.page,
+		.vec = (unsigned long)vec,
+		.vec_len = FZ_PAGES,
+		.category_mask = category,
+		.return_mask = category,
+	};
+	long n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
+
+	if (n < 0)
+		return -errno;
+	memset(has, 0, FZ_PAGES * sizeof(*has));
+	while (n--)
+		for (at = vec[n].start; at < vec[n].end; at += fz.page)
+			has[fz_page_of(at)] = true;
+	return 0;
+}
+
 /*
  * Which pages were written since they were protected, and protects them again;
  * takes memory that soft-dirty tracks, or a userfaultfd with WP_ASYNC.
@@ -845,27 +872,8 @@ static bool fz_reported[FZ_PAGES];
 
 static inline int fz_scan_wp(unsigned int page, unsigned int nr, unsigned int c)
 {
-	static struct page_region vec[FZ_PAGES];
-	unsigned long start = (unsigned long)fz_at(page), at;
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = start,
-		.end = start + nr * fz.page,
-		.vec = (unsigned long)vec,
-		.vec_len = FZ_PAGES,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-	long n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
-
-	if (n < 0)
-		return -errno;
-	memset(fz_reported, 0, sizeof(fz_reported));
-	while (n--)
-		for (at = vec[n].start; at < vec[n].end; at += fz.page)
-			fz_reported[fz_page_of(at)] = true;
-	return 0;
+	return fz_scan(page, nr, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		       PAGE_IS_WRITTEN, fz_reported);
 }
 
 /* Processes and threads */

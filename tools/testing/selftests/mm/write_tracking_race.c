@@ -274,26 +274,33 @@ static int direct_file(void)
 	return open(path, O_RDONLY | O_DIRECT);
 }
 
+/* What the writer and the disturber work with, or a skip if it is not there. */
+static void prepare(struct __test_metadata *_metadata, struct race *r,
+		    void *(*writer)(void *), void (*disturb)(struct race *r))
+{
+	if ((disturb == disturb_migration || disturb == disturb_mprotect) &&
+	    access("/sys/devices/system/node/node1", F_OK))
+		SKIP(_exit(KSFT_SKIP), "only one NUMA node to migrate to");
+	r->mem = open("/proc/self/mem", O_RDWR);
+	ASSERT_LE(0, r->mem);
+	if (writer == dma_on) {
+		r->file = direct_file();
+		if (r->file < 0)
+			SKIP(_exit(KSFT_SKIP), "no file system with O_DIRECT");
+	}
+	r->enough = disturb ? 2 : 0;
+	r->whole_pages = writer == poke_on;
+}
+
 static void race(struct __test_metadata *_metadata, struct wt_mem *m,
 		 void *(*writer)(void *), void (*disturb)(struct race *r))
 {
-	struct race r = { .m = m, .mem = -1, .file = -1, .uffd = -1 };
+	struct race r = { .m = m, .file = -1, .uffd = -1 };
 	struct disturber d = { .race = &r, .disturb = disturb };
 	unsigned long changed = 0, lost = 0;
 	pthread_t write_thread, disturb_thread;
 
-	r.mem = open("/proc/self/mem", O_RDWR);
-	ASSERT_LE(0, r.mem);
-	if (writer == dma_on) {
-		r.file = direct_file();
-		if (r.file < 0)
-			SKIP(return, "no file system with O_DIRECT");
-	}
-	if ((disturb == disturb_migration || disturb == disturb_mprotect) &&
-	    access("/sys/devices/system/node/node1", F_OK))
-		SKIP(return, "only one NUMA node to migrate to");
-	r.enough = disturb ? 2 : 0;
-	r.whole_pages = writer == poke_on;
+	prepare(_metadata, &r, writer, disturb);
 	if (disturb == disturb_uffd)
 		r.uffd = open_uffd(_metadata, 0);
 	ASSERT_EQ(0, pthread_create(&write_thread, NULL, writer, &r));
@@ -408,7 +415,7 @@ static void scan_race(struct __test_metadata *_metadata, struct wt_mem *m,
 		      bool uffd, void *(*writer)(void *),
 		      void (*disturb)(struct race *r))
 {
-	struct race r = { .m = m, .mem = -1, .file = -1, .uffd = -1 };
+	struct race r = { .m = m, .file = -1, .uffd = -1 };
 	struct disturber d = { .race = &r, .disturb = disturb };
 	static struct page_region vec[RACE_PAGES];
 	unsigned long old[RACE_PAGES], new[RACE_PAGES], changed = 0, lost = 0;
@@ -416,18 +423,7 @@ static void scan_race(struct __test_metadata *_metadata, struct wt_mem *m,
 	long start, n, k;
 	size_t i;
 
-	if ((disturb == disturb_migration || disturb == disturb_mprotect) &&
-	    access("/sys/devices/system/node/node1", F_OK))
-		SKIP(return, "only one NUMA node to migrate to");
-	r.enough = disturb ? 2 : 0;
-	r.whole_pages = writer == poke_on;
-	r.mem = open("/proc/self/mem", O_RDWR);
-	ASSERT_LE(0, r.mem);
-	if (writer == dma_on) {
-		r.file = direct_file();
-		if (r.file < 0)
-			SKIP(return, "no file system with O_DIRECT");
-	}
+	prepare(_metadata, &r, writer, disturb);
 	if (uffd) {
 		r.uffd = open_uffd(_metadata, ASYNC);
 		NO_ERROR(wt_register(r.uffd, m->addr, m->len, WT_WP));
