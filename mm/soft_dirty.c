@@ -104,6 +104,12 @@ static int soft_dirty_start(struct mm_struct *mm)
 		return -EINTR;
 
 	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
+
+	/* GUP-fast has to wait for the mmap lock, so no page is pinned meanwhile. */
+	raw_write_seqcount_begin(&mm->write_protect_seq);
+	/* Pairs with the atomic that raises the pin count in GUP-fast. */
+	smp_mb();
+
 	vma_iter_set(&vmi, 0);
 	for_each_vma(vmi, vma) {
 		if (soft_dirty_can_track(vma)) {
@@ -113,10 +119,14 @@ static int soft_dirty_start(struct mm_struct *mm)
 				hugetlb_unshare_all_pmds(vma);
 			else if (vma_soft_dirty_needs_ptes(vma))
 				soft_dirty_split(vma);
+			if (vma_soft_dirty_needs_ptes(vma) &&
+			    test_bit(MMF_HAS_PINNED, &mm->flags))
+				soft_dirty_mark_pinned(vma);
 		}
 		prev = vma;
 	}
 
+	raw_write_seqcount_end(&mm->write_protect_seq);
 	mmap_write_downgrade(mm);
 	return 0;
 }
@@ -133,28 +143,28 @@ static int soft_dirty_start(struct mm_struct *mm)
  * may be taken for written before or after.
  *
  * Context: takes the mmap lock, for writing now and then.
- * Return: 0, or -EINTR if a signal is about to kill the caller.
+ * Return: 0, -EINTR if a signal is about to kill the caller, or -ENOMEM.
  */
 int soft_dirty_clear(struct mm_struct *mm)
 {
-	unsigned long addr;
+	unsigned long addr = 0;
 	int err;
 
 	err = soft_dirty_start(mm);
 	if (err)
 		return err;
 
-	addr = soft_dirty_walk(mm, 0);
-	while (addr) {
+	for (;;) {
+		err = soft_dirty_walk(mm, &addr);
 		mmap_read_unlock(mm);
+		if (err || !addr)
+			break;
 		cond_resched();
 		if (mmap_read_lock_killable(mm))
 			return -EINTR;
-		addr = soft_dirty_walk(mm, addr);
 	}
-	mmap_read_unlock(mm);
 
-	return access_remote_vm_sync(mm);
+	return err ?: access_remote_vm_sync(mm);
 }
 
 static void soft_dirty_unprotect(struct mmu_gather *tlb,

@@ -8,6 +8,8 @@
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/pagewalk.h>
 #include <linux/sizes.h>
 #include <linux/swapops.h>
@@ -51,14 +53,55 @@ static bool soft_dirty_entry_pinned(struct vm_area_struct *vma,
 	       soft_dirty_pinned(pfn_swap_entry_folio(entry));
 }
 
-/*
- * No marker means clean. One that says "written" stays if the page may be
- * pinned: it can be unmapped and go on being written to.
- */
-static bool soft_dirty_drop_marker(struct vm_area_struct *vma, pte_t pte)
+/* A page can be unmapped while it is pinned. DAX pages are in no page cache. */
+static bool soft_dirty_unmapped_pinned(struct vm_area_struct *vma,
+				       unsigned long addr)
+{
+	struct folio *folio;
+	bool pinned;
+
+	if (!soft_dirty_may_be_pinned(vma))
+		return false;
+	if (vma_is_dax(vma))
+		return true;
+
+	folio = filemap_get_folio(vma->vm_file->f_mapping,
+				  linear_page_index(vma, addr));
+	if (IS_ERR(folio))
+		return false;
+	pinned = soft_dirty_pinned(folio);
+	folio_put(folio);
+	return pinned;
+}
+
+/* No marker means clean. */
+static bool soft_dirty_drop_marker(struct vm_area_struct *vma,
+				   unsigned long addr, pte_t pte)
 {
 	return pte_marker_uffd_wp(pte) ||
-	       (pte_marker_written(pte) && !soft_dirty_may_be_pinned(vma));
+	       (pte_marker_written(pte) && !soft_dirty_unmapped_pinned(vma, addr));
+}
+
+/*
+ * Xen's ptep_modify_prot_start() leaves the entry in place, where GUP-fast would
+ * still find it. All others of x86 do just this.
+ */
+static pte_t soft_dirty_modify_start(struct vm_area_struct *vma,
+				     unsigned long addr, pte_t *ptep)
+{
+	if (IS_ENABLED(CONFIG_PARAVIRT_XXL))
+		return ptep_get_and_clear(vma->vm_mm, addr, ptep);
+	return ptep_modify_prot_start(vma, addr, ptep);
+}
+
+static void soft_dirty_modify_commit(struct vm_area_struct *vma,
+				     unsigned long addr, pte_t *ptep,
+				     pte_t old, pte_t pte)
+{
+	if (IS_ENABLED(CONFIG_PARAVIRT_XXL))
+		set_pte_at(vma->vm_mm, addr, ptep, pte);
+	else
+		ptep_modify_prot_commit(vma, addr, ptep, old, pte);
 }
 
 static __always_inline bool __soft_dirty_clear_pte(struct vm_area_struct *vma,
@@ -70,12 +113,12 @@ static __always_inline bool __soft_dirty_clear_pte(struct vm_area_struct *vma,
 	if (likely(pte_present(pte))) {
 		if (pte_uffd_wp(pte))
 			return false;
-		old = ptep_modify_prot_start(vma, addr, ptep);
+		old = soft_dirty_modify_start(vma, addr, ptep);
 		pte = old;
 		if (likely(!soft_dirty_may_be_pinned(vma)) ||
 		    !soft_dirty_pte_pinned(vma, addr, old))
 			pte = pte_mkuffd_wp(old);
-		ptep_modify_prot_commit(vma, addr, ptep, old, pte);
+		soft_dirty_modify_commit(vma, addr, ptep, old, pte);
 		return pte_write(old);
 	}
 
@@ -83,7 +126,7 @@ static __always_inline bool __soft_dirty_clear_pte(struct vm_area_struct *vma,
 		return false;
 
 	if (is_pte_marker(pte)) {
-		if (soft_dirty_drop_marker(vma, pte))
+		if (soft_dirty_drop_marker(vma, addr, pte))
 			pte_clear(vma->vm_mm, addr, ptep);
 	} else if (!pte_swp_uffd_wp(pte) &&
 		   !soft_dirty_entry_pinned(vma, pte_to_swp_entry(pte))) {
@@ -237,7 +280,7 @@ bool soft_dirty_clear_huge_pte(struct vm_area_struct *vma, unsigned long addr,
 	}
 
 	if (is_pte_marker(pte)) {
-		if (soft_dirty_drop_marker(vma, pte))
+		if (soft_dirty_drop_marker(vma, addr, pte))
 			huge_pte_clear(mm, addr, ptep, size);
 	} else if (is_hugetlb_entry_migration(pte) &&
 		   !soft_dirty_entry_pinned(vma, pte_to_swp_entry(pte))) {
@@ -261,9 +304,147 @@ static int soft_dirty_clear_hugetlb(pte_t *ptep, unsigned long hmask,
 	cond_resched();
 	return 0;
 }
+
+static int soft_dirty_populate_hugetlb(struct vm_area_struct *vma,
+				       unsigned long addr, bool written)
+{
+	struct hstate *h = hstate_vma(vma);
+	struct mm_struct *mm = vma->vm_mm;
+	spinlock_t *ptl;	/* of the entry */
+	pte_t *pte;
+
+	addr &= huge_page_mask(h);
+	pte = huge_pte_alloc(mm, vma, addr, huge_page_size(h));
+	if (!pte)
+		return -ENOMEM;
+	ptl = huge_pte_lock(h, mm, pte);
+	if (written && huge_pte_none(huge_ptep_get(mm, addr, pte)))
+		set_huge_pte_at(mm, addr, pte,
+				make_pte_marker(PTE_MARKER_WRITTEN),
+				huge_page_size(h));
+	spin_unlock(ptl);
+	return 0;
+}
 #else
 #define soft_dirty_clear_hugetlb NULL
+
+static int soft_dirty_populate_hugetlb(struct vm_area_struct *vma,
+				       unsigned long addr, bool written)
+{
+	return 0;
+}
 #endif
+
+static unsigned long soft_dirty_address(struct vm_area_struct *vma,
+					pgoff_t index)
+{
+	return vma->vm_start + ((index - vma->vm_pgoff) << PAGE_SHIFT);
+}
+
+/*
+ * See to it that a shared mapping has a page table for @addr, so that there is
+ * a place to say that the page is written. With @written, say so if the page is
+ * not mapped.
+ */
+static int soft_dirty_populate(struct vm_area_struct *vma, unsigned long addr,
+			       bool written)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	spinlock_t *ptl;	/* of the entry */
+	pte_t *pte;
+
+	if (is_vm_hugetlb_page(vma))
+		return soft_dirty_populate_hugetlb(vma, addr, written);
+
+	pte = get_locked_pte(mm, addr, &ptl);
+	if (!pte)
+		return -ENOMEM;
+	if (written && pte_none(ptep_get(pte)))
+		set_pte_at(mm, addr, pte, make_pte_marker(PTE_MARKER_WRITTEN));
+	pte_unmap_unlock(pte, ptl);
+	return 0;
+}
+
+static int soft_dirty_mark_folio(struct vm_area_struct *vma,
+				 struct folio *folio)
+{
+	pgoff_t index = max(folio->index, vma->vm_pgoff);
+	pgoff_t end = min(folio_next_index(folio),
+			  vma->vm_pgoff + vma_pages(vma));
+	unsigned long step = vma_kernel_pagesize(vma) / PAGE_SIZE;
+	int err = 0;
+
+	for (; index < end && !err; index += step)
+		err = soft_dirty_populate(vma, soft_dirty_address(vma, index),
+					  true);
+	return err;
+}
+
+/*
+ * Reclaim unmaps a pinned page before it finds out, and a VMA that was not
+ * tracked has no marker then. All that may be pinned in the page cache has to
+ * be taken for written. Without memory for that the VMA is not tracked.
+ */
+void soft_dirty_mark_pinned(struct vm_area_struct *vma)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	pgoff_t index = vma->vm_pgoff;
+	pgoff_t last = index + vma_pages(vma) - 1;
+	struct folio_batch fbatch;
+	unsigned int i;
+
+	folio_batch_init(&fbatch);
+	while (vma_wrtracked(vma) &&
+	       filemap_get_folios(mapping, &index, last, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			if (soft_dirty_pinned(fbatch.folios[i]) &&
+			    soft_dirty_mark_folio(vma, fbatch.folios[i]))
+				soft_dirty_untrack(vma);
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+}
+
+/**
+ * soft_dirty_clear_hole - let a range without a page table be clean
+ * @vma: a VMA that soft-dirty tracks
+ * @addr: start of the range
+ * @end: its end
+ *
+ * It is clean as it is. But if the file is truncated later, or a hole punched
+ * into it, that has to be noted down wherever it has content today.
+ *
+ * Context: the caller holds the mmap lock, and no page table lock.
+ * Return: 0 or -ENOMEM.
+ */
+int soft_dirty_clear_hole(struct vm_area_struct *vma, unsigned long addr,
+			  unsigned long end)
+{
+	unsigned long step = max(PMD_SIZE, vma_kernel_pagesize(vma));
+	pgoff_t index, last;
+
+	if (!vma_soft_dirty_needs_ptes(vma))
+		return 0;
+
+	last = linear_page_index(vma, end - 1);
+	for (; addr < end; addr = ALIGN(addr + 1, step)) {
+		index = linear_page_index(vma, addr);
+		if (!xa_find(&vma->vm_file->f_mapping->i_pages, &index, last,
+			     XA_PRESENT))
+			break;
+		addr = max(addr, soft_dirty_address(vma, index));
+		if (soft_dirty_populate(vma, addr, false))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int soft_dirty_clear_no_ptes(unsigned long addr, unsigned long next,
+				    int depth, struct mm_walk *walk)
+{
+	return soft_dirty_clear_hole(walk->vma, addr, next);
+}
 
 static int soft_dirty_clear_ptes(pmd_t *pmd, unsigned long addr,
 				 unsigned long next, struct mm_walk *walk)
@@ -301,25 +482,27 @@ out:
 static const struct mm_walk_ops soft_dirty_clear_ops = {
 	.pmd_entry	= soft_dirty_clear_ptes,
 	.hugetlb_entry	= soft_dirty_clear_hugetlb,
+	.pte_hole	= soft_dirty_clear_no_ptes,
 	.walk_lock	= PGWALK_RDLOCK,
 };
 
 /*
- * Clear all that is tracked from @addr on, until somebody waits for the mmap
+ * Clear all that is tracked from @from on, until somebody waits for the mmap
  * lock. The TLB is flushed when this returns; do_wp_page() knows that it may
  * not be yet.
  *
- * Returns the address to go on from, or 0 at the end.
+ * Returns 0, and in @from the address to go on from or 0 at the end; or -ENOMEM.
  *
  * Context: the caller holds the mmap lock for reading.
  */
-unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
+int soft_dirty_walk(struct mm_struct *mm, unsigned long *from)
 {
 	bool flush = false, wanted = false;
 	struct mmu_notifier_range range;
+	unsigned long step, end, addr = *from;
 	struct vm_area_struct *vma;
-	unsigned long step, end;
 	struct vma_iterator vmi;
+	int err = 0;
 
 	mmu_notifier_range_init(&range, MMU_NOTIFY_PROTECTION_VMA, 0, mm,
 				addr, -1UL);
@@ -335,13 +518,13 @@ unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
 		step = max3((unsigned long)SZ_32M, PMD_SIZE,
 			    vma_kernel_pagesize(vma));
 		addr = max(addr, vma->vm_start);
-		for (; addr < vma->vm_end && !wanted; addr = end) {
+		for (; addr < vma->vm_end && !wanted && !err; addr = end) {
 			end = min(vma->vm_end, ALIGN(addr + 1, step));
-			walk_page_range_vma(vma, addr, end,
-					    &soft_dirty_clear_ops, &flush);
+			err = walk_page_range_vma(vma, addr, end,
+						  &soft_dirty_clear_ops, &flush);
 			wanted = mmap_lock_is_contended(mm);
 		}
-		if (wanted)
+		if (wanted || err)
 			break;
 	}
 
@@ -351,5 +534,6 @@ unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
 	dec_tlb_flush_pending(mm);
 	mmu_notifier_invalidate_range_end(&range);
 
-	return vma ? addr : 0;
+	*from = vma ? addr : 0;
+	return err;
 }

@@ -79,6 +79,8 @@ bool soft_dirty_clear_pmd(struct vm_area_struct *vma, unsigned long addr,
 			  pmd_t *pmdp);
 bool soft_dirty_clear_huge_pte(struct vm_area_struct *vma, unsigned long addr,
 			       pte_t *ptep);
+int soft_dirty_clear_hole(struct vm_area_struct *vma, unsigned long addr,
+			  unsigned long end);
 
 #ifdef CONFIG_MEM_SOFT_DIRTY
 int soft_dirty_clear(struct mm_struct *mm);

@@ -818,14 +818,41 @@ TEST_F(shared, s13_punch_unmapped)
 	EXPECT_EVEN(m);
 }
 
+/* And for what has no page table, because this mapping never saw any of it. */
+static void map_anew(struct __test_metadata *_metadata, struct wt_mem *m)
+{
+	ASSERT_EQ(m->addr, mmap(m->addr, m->len, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_FIXED, m->fd, 0));
+}
+
+static void punch_even(struct __test_metadata *_metadata, struct wt_mem *m)
+{
+	size_t i;
+
+	for (i = 0; i < m->nr; i += 2)
+		ASSERT_EQ(0, madvise(wt_unit(m, i), m->unit, MADV_REMOVE));
+}
+
+TEST_F(shared, s13_punch_never_mapped)
+{
+	struct wt_mem *m = &self->m;
+
+	NEED(wt_populate(m));
+	map_anew(_metadata, m);
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_CLEAN(m->addr, m->len);
+	punch_even(_metadata, m);
+	wt_load_all(m);
+	EXPECT_EQ(0, wt_load(m->addr));
+	EXPECT_EVEN(m);
+}
+
 TEST_F(shared, s13_madv_remove)
 {
 	struct wt_mem *m = &self->m;
-	size_t i;
 
 	start_clean(_metadata, m);
-	for (i = 0; i < m->nr; i += 2)
-		ASSERT_EQ(0, madvise(wt_unit(m, i), m->unit, MADV_REMOVE));
+	punch_even(_metadata, m);
 	wt_load_all(m);
 	EXPECT_EQ(0, wt_load(m->addr));
 	EXPECT_EVEN(m);

@@ -279,6 +279,45 @@ TEST_F(uffd, h01_pinned_no_access)
 	pinned(_metadata, &self->m, PROT_NONE);
 }
 
+/* A device writes on while nothing maps the page, and nobody tracked it then. */
+static void pinned_unmapped(struct __test_metadata *_metadata, struct wt_mem *m,
+			    enum wt_kind kind)
+{
+	struct wt_pin pin;
+	int file;
+
+	file = wt_tmpfile(psize());
+	if (file < 0)
+		SKIP(return, "no file system to put a file on");
+	NEED(wt_map(m, kind));
+	NEED(wt_populate(m));
+	NEED(wt_pin_even(&pin, m));
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_TRACKED(m->addr);
+	NEED(wt_pin_dma(&pin, m, file));
+	EXPECT_EVEN(m);
+	EXPECT_EQ(0x1000, wt_load(m->addr));
+	EXPECT_EVEN(m);
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_EVEN(m);
+
+	wt_unpin(&pin);
+	usleep(100000);
+	expect_precise(_metadata, m);
+	close(file);
+}
+
+TEST_F(one, h01_pinned_unmapped_shmem)
+{
+	pinned_unmapped(_metadata, &self->m, WT_SHMEM);
+}
+
+TEST_F(one, h01_pinned_unmapped_hugetlb)
+{
+	pinned_unmapped(_metadata, &self->m, WT_HUGETLB_SHARED);
+}
+
 /* Pinning is writing: from the clear before it on. */
 TEST_F(uffd, s03_io_uring_fixed)
 {

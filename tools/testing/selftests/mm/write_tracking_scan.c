@@ -78,6 +78,7 @@ TEST_F(mem, s15_untracked)
 	NEED(wt_populate(m));
 	EXPECT_EQ(-EPERM, wt_scan(m->addr, m->len, GET_AND_CLEAR, PAGE_IS_WRITTEN,
 				  &vec, 1));
+	EXPECT_EQ(-EPERM, wt_scan(m->addr, m->len, GET_AND_CLEAR, 0, NULL, 0));
 	EXPECT_EQ(0, wt_scan(m->addr, m->len, PM_SCAN_WP_MATCHING, PAGE_IS_WRITTEN,
 			     &vec, 1));
 	EXPECT_EQ(0, wt_scan(m->addr, m->len, 0, PAGE_IS_WPALLOWED, &vec, 1));
@@ -102,6 +103,8 @@ TEST_F(mem, s15_then_untracked)
 	EXPECT_CLEAN(m->addr, m->len);
 	EXPECT_DIRTY(end, psize());
 	EXPECT_EQ(-EPERM, wt_scan(end, psize(), GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, 16));
+	/* Nobody is told, so nothing waits. */
+	EXPECT_EQ(-EPERM, wt_scan(m->addr, m->len + psize(), GET_AND_CLEAR, 0, NULL, 0));
 }
 
 TEST_F(swap, s15_swapped_out)
@@ -130,6 +133,27 @@ TEST_F(shared, s15_zapped)
 	EXPECT_CLEAN(m->addr, m->len);
 	wt_load_all(m);
 	EXPECT_CLEAN(m->addr, m->len);
+}
+
+/* The file gets its content after the clear, and loses it after the scan. */
+TEST_F(shared, s15_punch_never_mapped)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	char *other;
+	size_t i;
+
+	NO_ERROR(wt_clear_refs(0, "4"));
+	other = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	ASSERT_NE(MAP_FAILED, other);
+	for (i = 0; i < m->nr; i++)
+		wt_store(other + i * m->unit);
+	EXPECT_EQ(0, wt_scan(m->addr, m->len, GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, 16));
+	punch_even(_metadata, m);
+	wt_load_all(m);
+	EXPECT_EQ(0, wt_load(m->addr));
+	EXPECT_EVEN(m);
+	munmap(other, m->len);
 }
 
 TEST_F(uffd, s15_pinned)
