@@ -5,7 +5,7 @@
 # hold. Runs as root, in a folder beside CRIU's. Its output is TAP.
 set -u
 
-USAGE="usage: scenario.sh pages KIND [pagemap|rootless] | grow | ebusy [between] | uffd-other | pressure [rootless] | guile [plain|untracked]"
+USAGE="usage: scenario.sh pages KIND [pagemap|rootless] | grow | ebusy [between] | uffd-other | pressure [rootless] | guile [plain|untracked] | cost"
 HERE=$(cd "$(dirname "$0")" && pwd)
 SELF=$HERE/$(basename "$0")
 CRIU=${CRIU:-$HERE/../criu/criu}
@@ -408,6 +408,31 @@ grow() {
 	finish
 }
 
+# ---- cost ----
+
+# What the iterations of a chain take, as CRIU measures it. With time that counts
+# instructions that is a figure to compare; otherwise it is the machine's mood.
+cost() {
+	local r what
+
+	work_here
+	criu_options+=(--display-stats)
+	start 4 wide-mmap
+	ask main store 0
+	for ((r = 1; r <= ROUNDS; r++)); do
+		pre_dump
+		for what in 'Frozen' 'Memory dump' 'Memory write'; do
+			printf 'cost\t%d\t%s\t%s\n' $r "$what" "$(sed -n "s/^$what time: \([0-9]*\) us.*/\1/p" criu.out)"
+		done
+		ask main store $r
+	done
+	dump_and_restore
+	cleared_at_once
+	incremental
+	check main $ROUNDS
+	finish
+}
+
 # ---- pressure ----
 
 ZRAM=/sys/block/zram0
@@ -670,9 +695,9 @@ name=$1
 shift
 case $name in
 pages | ebusy | pressure | guile) "$name" "$@" ;;
-grow)
+grow | cost)
 	[ $# = 0 ] || usage
-	grow
+	"$name"
 	;;
 uffd-other)
 	[ $# = 0 ] || usage

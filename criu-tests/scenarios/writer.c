@@ -14,9 +14,9 @@
 
 #define MAX_REGIONS	4
 #define MAX_PAGES	32768UL
-#define STORES		96	/* to random pages, each round */
+#define STORES		3	/* per 32 pages, to random ones, each round */
 
-enum { SHARED = 1, PAIRS = 2, FROM_FILE = 4, GROWS = 8, LARGE = 16 };
+enum { SHARED = 1, PAIRS = 2, FROM_FILE = 4, GROWS = 8, LARGE = 16, WIDE = 32 };
 
 struct region {
 	const struct kind *kind;
@@ -65,6 +65,8 @@ static uint64_t mix(uint64_t x)
 
 static unsigned long base_pages(const struct region *r)
 {
+	if (r->kind->flags & WIDE)
+		return MAX_PAGES;
 	return r->kind->flags & LARGE ? 4096 : 1024;
 }
 
@@ -88,7 +90,8 @@ static bool nth_store(const struct region *r, int round, int who, unsigned long 
 		      unsigned long *page)
 {
 	unsigned long old = round ? pages_in_round(r, round - 1) : 0;
-	unsigned long random = !round ? 0 : r->kind->flags & LARGE ? 16 * STORES : STORES;
+	unsigned long random = !round ? 0 : base_pages(r) / 32 * STORES *
+				   (r->kind->flags & LARGE ? 4 : 1);
 	uint64_t x;
 
 	if (n < random) {
@@ -222,6 +225,7 @@ static const struct kind kinds[] = {
 	{ "mmap-arena", map_private, GROWS },
 	{ "large-mmap", map_private, LARGE },
 	{ "large-shmem", map_shmem, SHARED | LARGE },
+	{ "wide-mmap", map_private, WIDE },
 };
 
 static void add_region(const char *kind)

@@ -11,20 +11,22 @@ PROGRAM=$WORK/selftests/tools/testing/selftests/mm/write_tracking_bench
 SIZES='1 16 256 4096 32768 262144 1048576'
 SHARES='0 1 10 30 100'
 
-# run NAME COMMAND: on both kernels side by side, into NAME.vanilla and NAME.patched
+# run NAME COMMAND: on both kernels, into NAME.vanilla and NAME.patched; side by side, but
+# for what measures time
 run() {
-	local kernel pid=() start=$SECONDS
+	local kernel start=$SECONDS
 
 	for kernel in vanilla patched; do
 		KERNEL=$WORK/obj/$kernel-bench/$BOOT DIR=$KEEP/dir CMD=$2 QUIET=1 RUN=$KEEP/log/$1.$kernel \
-			"$HARNESS/vm.sh" exec >"$KEEP/$1.$kernel" 2>"$KEEP/log/$1.$kernel.err" &
-		pid+=($!)
-		[ -z "${ONE_BY_ONE:-}" ] || wait "${pid[-1]}" || die "the bench failed on $kernel: $(tail -n 1 "$KEEP/log/$1.$kernel.err")"
+			"$HARNESS/vm.sh" exec >"$KEEP/$1.$kernel" 2>"$KEEP/log/$1.$kernel.err" ||
+			echo "$kernel" >>"$KEEP/log/$1.failed" &
+		[ "$ICOUNT" = 1 ] || wait
 	done
-	if [ -z "${ONE_BY_ONE:-}" ]; then
-		wait "${pid[0]}" || die "the bench failed on vanilla: $(tail -n 1 "$KEEP/log/$1.vanilla.err")"
-		wait "${pid[1]}" || die "the bench failed on patched: $(tail -n 1 "$KEEP/log/$1.patched.err")"
-	fi
+	wait
+	[ ! -f "$KEEP/log/$1.failed" ] || {
+		kernel=$(head -n 1 "$KEEP/log/$1.failed")
+		die "the bench failed on $kernel: $(tail -n 1 "$KEEP/log/$1.$kernel.err")"
+	}
 	say "$1: done in $((SECONDS - start)) s"
 }
 
@@ -110,7 +112,7 @@ export ICOUNT=1
 run main './write_tracking_bench -p 65536 -d 10'
 run all './write_tracking_bench -p 65536 -d 100 soft async'
 MEMORY=8 run scale "for p in $SIZES; do for d in $SHARES; do ./write_tracking_bench -r 1 -p \$p -d \$d soft async || exit; done; done"
-export ICOUNT=0 ONE_BY_ONE=1
+export ICOUNT=0
 run stalls './write_tracking_bench -s -p 262144 -r 5'
 
 side_by_side main 'instructions per page, 10 % written'

@@ -482,12 +482,13 @@ static int do_madvise(struct step *s)
 	if (!is_mapped(s->a, s->b) ||
 	    (s->c == MADV_SOFT_OFFLINE && is_hugetlb(&pages[s->a])))
 		return SKIPPED;
-	if (s->c == MADV_DONTNEED && is_pinned(s->a, s->b))
-		return SKIPPED;
-	if (s->c == MADV_FREE)
-		for_range(p, s->a, s->b)
-			if (!is_anon(p) || p->pinned)
-				return SKIPPED;
+	for_range(p, s->a, s->b) {
+		/* The device goes on with a page that is not ours any more. */
+		if (s->c == MADV_DONTNEED && p->pinned && !is_shared(p))
+			return SKIPPED;
+		if (s->c == MADV_FREE && (!is_anon(p) || p->pinned))
+			return SKIPPED;
+	}
 	ret = fz_madvise(s->a, s->b, s->c);
 	switch (s->c) {
 	case MADV_POPULATE_WRITE:

@@ -371,6 +371,8 @@ unsigned long wt_pfn(const void *addr)
 	return ent & PM_PRESENT ? ent & (BIT_ULL(55) - 1) : 0;
 }
 
+unsigned long wt_walk_end;
+
 static long scan_fd(int fd, const void *addr, size_t len, __u64 flags,
 		    __u64 mask, struct page_region *vec, size_t nr)
 {
@@ -386,10 +388,14 @@ static long scan_fd(int fd, const void *addr, size_t len, __u64 flags,
 	};
 	long ret = ioctl(fd, PAGEMAP_SCAN, &arg);
 
+	wt_walk_end = arg.walk_end;
 	return ret < 0 ? -errno : ret;
 }
 
-/* Regions of [addr, addr + len) that have all categories of @mask, or -errno. */
+/*
+ * Regions of [addr, addr + len) that have all categories of @mask, or -errno.
+ * wt_walk_end is where it ended.
+ */
 long wt_scan(const void *addr, size_t len, __u64 flags, __u64 mask,
 	     struct page_region *vec, size_t nr)
 {

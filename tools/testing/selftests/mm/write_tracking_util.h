@@ -150,6 +150,7 @@ int wt_vmflag(pid_t pid, const void *addr, const char *flag);
 int wt_nr_vmas(const void *addr, size_t len);
 long wt_status_kb(const char *name);
 unsigned long wt_pfn(const void *addr);
+extern unsigned long wt_walk_end;
 long wt_scan(const void *addr, size_t len, __u64 flags, __u64 mask,
 	     struct page_region *vec, size_t nr);
 
