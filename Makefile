@@ -100,7 +100,7 @@ fuzz: kernels image selftests
 	@$(if $(KIND),$(H)/kernel.sh $(or $(KERNEL),patched) $(KIND))
 	@$(H)/fuzz.sh
 
-bench: source image selftests
+bench: source image selftests criu-build
 	@$(H)/packages.sh bench
 	@$(H)/kernel.sh vanilla bench
 	@$(H)/kernel.sh patched bench

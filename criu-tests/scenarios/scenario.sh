@@ -410,10 +410,13 @@ grow() {
 
 # ---- cost ----
 
-# What the iterations of a chain take, as CRIU measures it. With time that counts
-# instructions that is a figure to compare; otherwise it is the machine's mood.
+# took WHAT: microseconds, as CRIU measured them
+took() { sed -n "s/^$1 time: \([0-9]*\) us.*/\1/p" criu.out; }
+
+# What the iterations of a chain take, with many pages here and there. Where time
+# counts instructions these are figures to compare.
 cost() {
-	local r what
+	local r
 
 	work_here
 	criu_options+=(--display-stats)
@@ -421,9 +424,7 @@ cost() {
 	ask main store 0
 	for ((r = 1; r <= ROUNDS; r++)); do
 		pre_dump
-		for what in 'Frozen' 'Memory dump' 'Memory write'; do
-			printf 'cost\t%d\t%s\t%s\n' $r "$what" "$(sed -n "s/^$what time: \([0-9]*\) us.*/\1/p" criu.out)"
-		done
+		note "iteration $r: $(took Frozen) us frozen, $(took 'Memory dump') of them for its memory; $(took 'Memory write') us to write it"
 		ask main store $r
 	done
 	dump_and_restore

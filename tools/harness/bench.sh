@@ -3,6 +3,7 @@
 # bench.sh: write_tracking_bench on both kernels, built without debug options. What it
 # costs is counted in instructions: these figures are the same in every run. What page
 # faults wait for is time, on two CPUs. All of it goes to build/bench, as tables and plots.
+# And what one pre-dump of CRIU costs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -17,7 +18,7 @@ run() {
 	local kernel start=$SECONDS
 
 	for kernel in vanilla patched; do
-		KERNEL=$WORK/obj/$kernel-bench/$BOOT DIR=$KEEP/dir CMD=$2 QUIET=1 RUN=$KEEP/log/$1.$kernel \
+		KERNEL=$WORK/obj/$kernel-bench/$BOOT CMD=$2 QUIET=1 RUN=$KEEP/log/$1.$kernel \
 			"$HARNESS/vm.sh" exec >"$KEEP/$1.$kernel" 2>"$KEEP/log/$1.$kernel.err" ||
 			echo "$kernel" >>"$KEEP/log/$1.failed" &
 		[ "$ICOUNT" = 1 ] || wait
@@ -105,18 +106,29 @@ with_lock bench
 rm -rf "$KEEP"
 mkdir -p "$KEEP/dir" "$KEEP/log"
 cp "$PROGRAM" "$KEEP/dir/"
-export TIMEOUT=3000
+export TIMEOUT=3000 DIR=$KEEP/dir
 
 say "instructions per page, on kernels without debug options; about 15 minutes"
 export ICOUNT=1
 run main './write_tracking_bench -p 65536 -d 10'
 run all './write_tracking_bench -p 65536 -d 100 soft async'
 MEMORY=8 run scale "for p in $SIZES; do for d in $SHARES; do ./write_tracking_bench -r 1 -p \$p -d \$d soft async || exit; done; done"
+DIR=$WORK/criu run criu 'cd scenarios && ./scenario.sh cost'
+for kernel in vanilla patched; do
+	# The first iteration saves everything. A microsecond is a thousand instructions.
+	awk '/^# iteration/ && $3 + 0 > 1 { n++; frozen += $4; memory += $7; wrote += $13 }
+		END {
+			printf "criu.frozen\t32768\t9\t%.0f\n", frozen / n
+			printf "criu.memory read\t32768\t9\t%.0f\n", memory / n
+			printf "criu.memory written\t32768\t9\t%.0f\n", wrote / n
+		}' "$KEEP/criu.$kernel" >"$KEEP/iteration.$kernel"
+done
 export ICOUNT=0
 run stalls './write_tracking_bench -s -p 262144 -r 5'
 
 side_by_side main 'instructions per page, 10 % written'
 side_by_side all 'instructions per page, all written'
+side_by_side iteration 'an iteration of CRIU, 1000 instructions'
 side_by_side stalls 'store during a clear of 1 GiB, us'
 printf '\nvmlinux text: vanilla %d bytes, patched %d\n' "$(text_size vanilla)" "$(text_size patched)"
 plots
