@@ -72,24 +72,6 @@ static inline bool vma_wrtrack_needs_ptes(const struct vm_area_struct *vma)
 	return userfaultfd_wp(vma) || vma_soft_dirty_needs_ptes(vma);
 }
 
-/*
- * To look at several entries at once: how many from @ptep on are present and
- * protected, with nothing left to do or to tell? 0 if they are not all.
- */
-static inline unsigned int wrtrack_clean_batch(pte_t *ptep, unsigned long addr,
-					       unsigned long end)
-{
-	const unsigned int nr = 4;
-	unsigned long all;
-
-	if (addr % (nr * PAGE_SIZE) || end - addr < nr * PAGE_SIZE)
-		return 0;
-	/* Bits that all of them have; in no architecture's way of coding both. */
-	all = pte_val(ptep_get(ptep)) & pte_val(ptep_get(ptep + 1)) &
-	      pte_val(ptep_get(ptep + 2)) & pte_val(ptep_get(ptep + 3));
-	return pte_present(__pte(all)) && pte_uffd_wp(__pte(all)) ? nr : 0;
-}
-
 /* For VMAs with vma_soft_dirty_tracked() alone, so they need no stubs. */
 bool soft_dirty_clear_pte(struct vm_area_struct *vma, unsigned long addr,
 			  pte_t *ptep);

@@ -130,14 +130,18 @@ static struct vm_area_struct *dup_vma(struct vm_area_struct *vma)
 #define anon_vma_clone(_d, _s)	clone_anon_vma(_d, _s)
 #define unlink_anon_vmas(_vma)	drop_anon_vma(_vma)
 #define mapping_can_writeback(_mapping) ((void)(_mapping), false)
+/* Nothing is ever pinned. */
+#define raw_write_seqcount_begin(_seqcount) ((void)0)
+#define raw_write_seqcount_end(_seqcount) ((void)0)
 
 static long change_protection(struct mmu_gather *tlb,
 			      struct vm_area_struct *vma, unsigned long start,
 			      unsigned long end, unsigned long cp_flags);
 static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
 			  unsigned long len, bool enable_wp);
-static unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr);
+static int soft_dirty_walk(struct mm_struct *mm, unsigned long *from);
 static void soft_dirty_split(struct vm_area_struct *vma);
+static void soft_dirty_mark_pinned(struct vm_area_struct *vma);
 
 #include "../../../mm/vma.c"
 #include "soft_dirty.c"
@@ -302,16 +306,18 @@ static long change_protection(struct mmu_gather *tlb,
 }
 
 /* One VMA at a time, as if somebody always waited for the lock. */
-static unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
+static int soft_dirty_walk(struct mm_struct *mm, unsigned long *from)
 {
 	struct vm_area_struct *vma;
 	struct vma_iterator vmi;
 
-	vma_iter_init(&vmi, mm, addr);
+	vma_iter_init(&vmi, mm, *from);
+	*from = 0;
 	for_each_vma(vmi, vma) {
 		if (vma_soft_dirty_tracked(vma)) {
 			protect(vma, vma->vm_start, vma->vm_end, true);
-			return vma->vm_end;
+			*from = vma->vm_end;
+			break;
 		}
 	}
 	return 0;
@@ -320,6 +326,11 @@ static unsigned long soft_dirty_walk(struct mm_struct *mm, unsigned long addr)
 static void soft_dirty_split(struct vm_area_struct *vma)
 {
 	VM_WARN_ON(!vma_soft_dirty_needs_ptes(vma));
+}
+
+static void soft_dirty_mark_pinned(struct vm_area_struct *vma)
+{
+	VM_WARN_ON(true);
 }
 
 static long uffd_wp_range(struct vm_area_struct *vma, unsigned long start,
