@@ -818,13 +818,6 @@ TEST_F(shared, s13_punch_unmapped)
 	EXPECT_EVEN(m);
 }
 
-/* And for what has no page table, because this mapping never saw any of it. */
-static void map_anew(struct __test_metadata *_metadata, struct wt_mem *m)
-{
-	ASSERT_EQ(m->addr, mmap(m->addr, m->len, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_FIXED, m->fd, 0));
-}
-
 static void punch_even(struct __test_metadata *_metadata, struct wt_mem *m)
 {
 	size_t i;
@@ -833,12 +826,14 @@ static void punch_even(struct __test_metadata *_metadata, struct wt_mem *m)
 		ASSERT_EQ(0, madvise(wt_unit(m, i), m->unit, MADV_REMOVE));
 }
 
+/* And for what has no page table, because this mapping never saw any of it. */
 TEST_F(shared, s13_punch_never_mapped)
 {
 	struct wt_mem *m = &self->m;
 
 	NEED(wt_populate(m));
-	map_anew(_metadata, m);
+	ASSERT_EQ(m->addr, mmap(m->addr, m->len, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_FIXED, m->fd, 0));
 	NO_ERROR(wt_clear_refs(0, "4"));
 	EXPECT_CLEAN(m->addr, m->len);
 	punch_even(_metadata, m);

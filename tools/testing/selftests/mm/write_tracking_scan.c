@@ -109,49 +109,44 @@ TEST_F(mem, s15_then_untracked)
 }
 
 /* More regions than it holds at once: it still tells where it ended. */
-static void scan_many(struct __test_metadata *_metadata, char *addr)
+static void scan_many(struct __test_metadata *_metadata, bool armed)
 {
 	static struct page_region vec[MANY];
-	size_t page;
-	long n;
+	size_t len = 2 * MANY * psize(), page;
+	int uffd = -1;
+	char *addr;
+
+	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	ASSERT_EQ(0, madvise(addr, len, MADV_NOHUGEPAGE));
+	if (armed) {
+		uffd = open_uffd(_metadata, ASYNC);
+		NO_ERROR(wt_register(uffd, addr, len, WT_WP));
+		NO_ERROR(wt_protect(uffd, addr, len, true));
+	} else {
+		NO_ERROR(wt_clear_refs(0, "4"));
+	}
 
 	for (page = 0; page < 2 * MANY; page += 2)
 		wt_store(addr + page * psize());
-	n = wt_scan(addr, 2 * MANY * psize(), GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, MANY);
-	ASSERT_EQ(MANY, n);
-	EXPECT_EQ((uintptr_t)addr + 2 * MANY * psize(), wt_walk_end);
+	ASSERT_EQ(MANY, wt_scan(addr, len, GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, MANY));
+	EXPECT_EQ((uintptr_t)addr + len, wt_walk_end);
 	for (page = 0; page < MANY; page++)
 		ASSERT_EQ((uintptr_t)addr + 2 * page * psize(), vec[page].start);
+
+	if (armed)
+		close(uffd);
+	munmap(addr, len);
 }
 
 TEST_F(one, s15_many_regions)
 {
-	size_t len = 2 * MANY * psize();
-	char *addr;
-
-	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, addr);
-	ASSERT_EQ(0, madvise(addr, len, MADV_NOHUGEPAGE));
-	NO_ERROR(wt_clear_refs(0, "4"));
-	scan_many(_metadata, addr);
-	munmap(addr, len);
+	scan_many(_metadata, false);
 }
 
 TEST_F(one, s11_many_regions)
 {
-	size_t len = 2 * MANY * psize();
-	char *addr;
-	int uffd;
-
-	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, addr);
-	ASSERT_EQ(0, madvise(addr, len, MADV_NOHUGEPAGE));
-	uffd = open_uffd(_metadata, ASYNC);
-	NO_ERROR(wt_register(uffd, addr, len, WT_WP));
-	NO_ERROR(wt_protect(uffd, addr, len, true));
-	scan_many(_metadata, addr);
-	close(uffd);
-	munmap(addr, len);
+	scan_many(_metadata, true);
 }
 
 TEST_F(swap, s15_swapped_out)
