@@ -30,12 +30,14 @@ say "fuzzing the $KERNEL kernel for $FUZZ_SECONDS s: make fuzz KERNEL=$KERNEL${K
 export KERNEL
 # A minimum of time for the last finding's shorter sequence
 export TIMEOUT=$((FUZZ_SECONDS + 600)) OUT=$out DIR=$WORK/selftests/tools/testing/selftests/mm
-# One allocation in a hundred, of those that may fail and that a task makes for itself
+# One allocation in a hundred, of those that the fuzzer asks for: of all sizes, and also of
+# those that may wait for memory, which nearly all do.
 faults=
 [ "$FAULTS" = 0 ] || faults="for i in failslab fail_page_alloc; do
-	cd /sys/kernel/debug/\$i && echo 1 >probability && echo 5 >interval && echo -1 >times && echo 0 >verbose &&
-	echo 1 >task-filter || exit
-done; cd /mnt; echo 1 >/proc/self/make-it-fail || exit; "
+	cd /sys/kernel/debug/\$i && echo 1 >probability && echo -1 >times && echo 0 >verbose &&
+	echo N >ignore-gfp-wait && echo 1 >task-filter || exit
+done; echo 0 >min-order && echo N >ignore-gfp-highmem || exit; cd /mnt; "
+[ "$FAULTS" = 0 ] || go_on+=' -f'
 export CMD="${faults}mkdir -p out && ./write_tracking_fuzz -s $SEED -t $FUZZ_SECONDS -o out$go_on; s=\$?
 [ \$s = 0 ] || cp write_tracking_ops.h out/; exit \$s"
 exec "$HARNESS/vm.sh" exec

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 #include <linux/perf_event.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>

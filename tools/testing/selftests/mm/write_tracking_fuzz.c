@@ -117,6 +117,7 @@ static struct report {
 	unsigned int page, bit, want;
 	char text[256];
 	unsigned long clean, over;	/* pages */
+	unsigned long failed;		/* operations without memory */
 } *report;
 
 /* Findings that are known already are counted only */
@@ -316,6 +317,25 @@ static void discarded(struct page *p)
 
 /* Operations: 0, SKIPPED, or -1 for a finding */
 
+/*
+ * Does an operation while allocations may fail. If it has failed for that it is
+ * done again: whatever a part of it has changed, it has to come out right.
+ */
+static int try(int (*op)(unsigned int, unsigned int, unsigned int),
+	       unsigned int a, unsigned int b, unsigned int c)
+{
+	int ret;
+
+	fz_faults(true);
+	ret = op(a, b, c);
+	fz_faults(false);
+	if (fz.may_fail && (ret == -ENOMEM || ret == -EAGAIN)) {
+		report->failed += ret == -ENOMEM;
+		ret = op(a, b, c);
+	}
+	return ret;
+}
+
 static int do_map(struct step *s)
 {
 	struct page *p;
@@ -324,8 +344,8 @@ static int do_map(struct step *s)
 	    is_pinned(s->a, s->b) || s->c == FZ_BRK)
 		return SKIPPED;
 	unmapped(s->a, s->b);
-	if (fz_map(s->a, s->b, s->c)) {
-		fz_unmap(s->a, s->b, 0);
+	if (try(fz_map, s->a, s->b, s->c)) {
+		try(fz_unmap, s->a, s->b, 0);
 		return 0;
 	}
 	for_range(p, s->a, s->b) {
@@ -343,7 +363,7 @@ static int do_unmap(struct step *s)
 	if (!in_bounds(s->a, s->b) || s->a >= FZ_ARENA || is_torn(s->a, s->b) ||
 	    is_pinned(s->a, s->b))
 		return SKIPPED;
-	if (!fz_unmap(s->a, s->b, 0))
+	if (!try(fz_unmap, s->a, s->b, 0))
 		unmapped(s->a, s->b);
 	return 0;
 }
@@ -358,7 +378,7 @@ static int do_brk(struct step *s)
 	if (s->a < heap_pages &&
 	    is_pinned(FZ_ARENA + s->a, heap_pages - s->a))
 		return SKIPPED;
-	if (fz_brk(s->a, 0, 0))
+	if (try(fz_brk, s->a, 0, 0))
 		return 0;
 	if (s->a < heap_pages) {
 		unmapped(FZ_ARENA + s->a, heap_pages - s->a);
@@ -400,7 +420,7 @@ static int do_move(struct step *s)
 	if (!can_move(s))
 		return SKIPPED;
 	unmapped(s->c, s->b);
-	if (fz_move(s->a, s->b, s->c))
+	if (try(fz_move, s->a, s->b, s->c))
 		return 0;
 	moved(s);
 	unmapped(s->a, s->b);
@@ -414,7 +434,7 @@ static int do_dontunmap(struct step *s)
 	if (!can_move(s))
 		return SKIPPED;
 	unmapped(s->c, s->b);
-	if (fz_dontunmap(s->a, s->b, s->c))
+	if (try(fz_dontunmap, s->a, s->b, s->c))
 		return 0;
 	moved(s);
 	for_range(p, s->a, s->b) {
@@ -440,7 +460,7 @@ static int do_grow(struct step *s)
 	for (i = 0; i < s->c; i++)
 		if (last[1 + i].mapped)
 			return SKIPPED;
-	if (fz_grow(s->a, s->b, s->c))
+	if (try(fz_grow, s->a, s->b, s->c))
 		return 0;
 	for (i = 0; i < s->c; i++) {
 		struct page *p = &pages[s->a + s->b + i];
@@ -465,7 +485,7 @@ static int do_protect(struct step *s)
 
 	if (!is_mapped(s->a, s->b))
 		return SKIPPED;
-	if (!fz_protect(s->a, s->b, s->c))
+	if (!try(fz_protect, s->a, s->b, s->c))
 		for_range(p, s->a, s->b)
 			p->prot = s->c;
 	return 0;
@@ -489,7 +509,7 @@ static int do_madvise(struct step *s)
 		if (s->c == MADV_FREE && (!is_anon(p) || p->pinned))
 			return SKIPPED;
 	}
-	ret = fz_madvise(s->a, s->b, s->c);
+	ret = try(fz_madvise, s->a, s->b, s->c);
 	switch (s->c) {
 	case MADV_POPULATE_WRITE:
 		touched(s->a, s->b);
@@ -520,7 +540,7 @@ static int do_mlock(struct step *s)
 {
 	if (!is_mapped(s->a, s->b))
 		return SKIPPED;
-	fz_mlock(s->a, s->b, s->c);
+	try(fz_mlock, s->a, s->b, s->c);
 	if (s->c)
 		touched(s->a, s->b);
 	return 0;
@@ -568,7 +588,7 @@ static int do_punch(struct step *s)
 		return SKIPPED;
 	if (s->c == FZ_OBJ_HUGETLB && (s->a % FZ_HUGE || s->b % FZ_HUGE))
 		return SKIPPED;
-	if (!fz_punch(s->a, s->b, s->c))
+	if (!try(fz_punch, s->a, s->b, s->c))
 		emptied(s->a, s->b, s->c, false);
 	return 0;
 }
@@ -580,7 +600,7 @@ static int do_truncate(struct step *s)
 		return SKIPPED;
 	if (s->c == FZ_OBJ_HUGETLB && s->a % FZ_HUGE)
 		return SKIPPED;
-	if (!fz_truncate(s->a, 0, s->c))
+	if (!try(fz_truncate, s->a, 0, s->c))
 		emptied(s->a, FZ_ARENA - s->a, s->c, true);
 	return 0;
 }
@@ -611,7 +631,7 @@ static int write_pages(struct step *s, int (*way)(unsigned int, unsigned int,
 			    p->wp == WP_YES;
 
 		before = events(p);
-		ret = way(s->a + i, 1, s->c);
+		ret = try(way, s->a + i, 1, s->c);
 		if (ret) {
 			touched(s->a + i, 1);
 			break;
@@ -689,7 +709,7 @@ static void unpinned(void)
 
 static int do_unpin(struct step *s)
 {
-	if (fz_unpin(0, 0, 0))
+	if (try(fz_unpin, 0, 0, 0))
 		return SKIPPED;
 	unpinned();
 	return 0;
@@ -703,7 +723,7 @@ static int do_pin(struct step *s)
 		return SKIPPED;
 	unpinned();
 	touched(s->a, s->b);
-	if (fz_pin(s->a, s->b, 0))
+	if (try(fz_pin, s->a, s->b, 0))
 		return 0;
 	for_range(p, s->a, s->b) {
 		bool vague = p->vague;
@@ -750,7 +770,7 @@ static void cleared(unsigned int value)
 
 static int do_clear(struct step *s)
 {
-	if (fz_clear(s->a, 0, 0))
+	if (try(fz_clear, s->a, 0, 0))
 		return SKIPPED;
 	cleared(s->a);
 	return 0;
@@ -762,7 +782,7 @@ static int on_mapped(struct step *s, int (*op)(unsigned int, unsigned int,
 {
 	if (!is_mapped(s->a, s->b))
 		return SKIPPED;
-	op(s->a, s->b, s->c);
+	try(op, s->a, s->b, s->c);
 	return 0;
 }
 
@@ -788,7 +808,7 @@ static int do_split(struct step *s)
 
 static int do_swapoff(struct step *s)
 {
-	fz_swapoff(0, 0, 0);
+	try(fz_swapoff, 0, 0, 0);
 	return 0;
 }
 
@@ -839,7 +859,7 @@ static int do_register(struct step *s)
 			first = p;
 		other |= p->armed && (p->armed ^ s->c) & FZ_ASYNC;
 	}
-	ret = fz_register(s->a, s->b, s->c);
+	ret = try(fz_register, s->a, s->b, s->c);
 	if (first && !ret && finding(EXCLUSION, first, 0, EBUSY, 0))
 		return -1;
 	if (ret == -EBUSY && !first && !other &&
@@ -883,7 +903,7 @@ static int do_unregister(struct step *s)
 	}
 	if (!any)
 		return SKIPPED;
-	if (fz_unregister(s->a, s->b, s->c))
+	if (try(fz_unregister, s->a, s->b, s->c))
 		return 0;
 	for_range(p, s->a, s->b)
 		if (p->armed)
@@ -896,7 +916,7 @@ static int do_close(struct step *s)
 	struct page *p;
 
 	s->a &= FZ_ASYNC;
-	fz_close(s->a, 0, 0);
+	try(fz_close, s->a, 0, 0);
 	for_range(p, 0, FZ_PAGES)
 		if (p->mapped && p->armed && !((p->armed ^ s->a) & FZ_ASYNC))
 			untracked(p);
@@ -956,7 +976,7 @@ static int do_wp(struct step *s)
 	if (!is_armed(s->a, s->b))
 		return SKIPPED;
 	s->c = (s->c & 1) | (pages[s->a].armed & FZ_ASYNC);
-	if (fz_wp(s->a, s->b, s->c))
+	if (try(fz_wp, s->a, s->b, s->c))
 		return 0;
 	if (s->c & 1)
 		return protected(s->a, s->b);
@@ -978,7 +998,7 @@ static int get_and_clear(struct step *s)
 	for_range(p, s->a, s->b)
 		if (p->armed)
 			return SKIPPED;
-	ret = fz_scan_wp(s->a, s->b, 0);
+	ret = try(fz_scan_wp, s->a, s->b, 0);
 	for_range(p, s->a, s->b) {
 		if (p->must == ALWAYS || p->pinned || (!ret && !fz_reported[p - pages]))
 			continue;
@@ -997,7 +1017,7 @@ static int do_scan_wp(struct step *s)
 		return get_and_clear(s);
 	if (!is_armed(s->a, s->b) || !(pages[s->a].armed & FZ_ASYNC))
 		return SKIPPED;
-	if (fz_scan_wp(s->a, s->b, 0))
+	if (try(fz_scan_wp, s->a, s->b, 0))
 		return 0;
 	for_range(p, s->a, s->b)
 		if (p->written && !fz_reported[p - pages] &&
@@ -1018,7 +1038,7 @@ static int do_copy(struct step *s)
 	s->b = is_hugetlb(&pages[s->a]) ? FZ_HUGE : 1;
 	if (!is_mapped(s->a, s->b))
 		return SKIPPED;
-	if (fz_copy(s->a, s->b, s->c))
+	if (try(fz_copy, s->a, s->b, s->c))
 		return 0;
 	for_range(p, s->a, s->b) {
 		modified(p, 0);
@@ -1039,7 +1059,7 @@ static int do_poison(struct step *s)
 	s->b = is_hugetlb(&pages[s->a]) ? FZ_HUGE : 1;
 	if (!is_mapped(s->a, s->b) || is_pinned(s->a, s->b))
 		return SKIPPED;
-	if (fz_poison(s->a, s->b, s->c))
+	if (try(fz_poison, s->a, s->b, s->c))
 		return 0;
 	for_range(p, s->a, s->b) {
 		p->poisoned = true;
@@ -1059,7 +1079,7 @@ static int do_umove(struct step *s)
 	    !to->armed)
 		return SKIPPED;
 	s->b = to->armed & FZ_ASYNC;
-	if (fz_umove(s->a, s->b, s->c))
+	if (try(fz_umove, s->a, s->b, s->c))
 		return 0;
 	modified(to, from->val);
 	to->vague = from->vague;
@@ -1106,7 +1126,7 @@ static int do_fork(struct step *s)
 	if (!is_writable(s->a, s->b))
 		return SKIPPED;
 	fz_in_child = child;
-	if (fz_fork(s->a, s->b, s->c)) {
+	if (try(fz_fork, s->a, s->b, s->c)) {
 		if (!report->found)
 			finding(CRASH, &pages[s->a], 0, 0, 0);
 		return report->found ? -1 : 0;
@@ -1121,7 +1141,7 @@ static int do_become(struct step *s)
 {
 	if (depth >= MAX_DEPTH)
 		return SKIPPED;
-	fz_become(0, 0, 0);
+	try(fz_become, 0, 0, 0);
 	alarm(HANG_S);
 	in_child();
 	return 0;
@@ -1156,7 +1176,7 @@ static int do_storm(struct step *s)
 	for_range(p, s->a, s->b)
 		alias[p - &pages[s->a]] = is_alias(p);
 	fz_in_child = storm_child;
-	fz_storm(s->a, s->b, s->c);
+	try(fz_storm, s->a, s->b, s->c);
 	cleared(4);
 	touched(s->a, s->b);
 	for_range(p, s->a, s->b)
@@ -1561,13 +1581,14 @@ static void tell(unsigned long seed)
 static void show_usage(void)
 {
 	fprintf(stderr,
-		"usage: write_tracking_fuzz [-s seed] [-t seconds | -n sequences] [-l steps] [-o folder] [-k]\n"
+		"usage: write_tracking_fuzz [-s seed] [-t seconds | -n sequences] [-l steps] [-o folder] [-k] [-f]\n"
 		"  -s  first seed (1); the next sequence has the next one\n"
 		"  -t  stop after so many seconds (60)\n"
 		"  -n  stop after so many sequences\n"
 		"  -l  steps in a sequence (200, at most %d)\n"
 		"  -o  where reproducers go (.)\n"
-		"  -k  go on after a finding, and tell each sort of finding once\n",
+		"  -k  go on after a finding, and tell each sort of finding once\n"
+		"  -f  let allocations fail, as often as debugfs says\n",
 		MAX_STEPS);
 	exit(2);
 }
@@ -1589,12 +1610,12 @@ static unsigned long parse_number(const char *text)
 int main(int argc, char **argv)
 {
 	unsigned long seed = 1, limit = 60, max = 0, done = 0, found = 0;
-	unsigned long steps = 0, clean = 0, over = 0;
+	unsigned long steps = 0, clean = 0, over = 0, failed = 0;
 	const char *dir = ".";
 	double start = seconds(), told = start;
 	int opt, what, kind;
 
-	while ((opt = getopt(argc, argv, "s:t:n:l:o:k")) != -1) {
+	while ((opt = getopt(argc, argv, "s:t:n:l:o:kf")) != -1) {
 		switch (opt) {
 		case 's':
 			seed = parse_number(optarg);
@@ -1613,6 +1634,9 @@ int main(int argc, char **argv)
 			break;
 		case 'k':
 			keep_going = true;
+			break;
+		case 'f':
+			fz.may_fail = true;
 			break;
 		default:
 			show_usage();
@@ -1648,6 +1672,7 @@ int main(int argc, char **argv)
 		steps += report->nr;
 		clean += report->clean;
 		over += report->over;
+		failed += report->failed;
 		if (hit) {
 			found++;
 			printf("FINDING seed %lu: %s; looking for a shorter way\n",
@@ -1673,5 +1698,7 @@ int main(int argc, char **argv)
 				       kind_name[kind], what_name[what]);
 	printf("%lu sequences, %lu steps, %lu findings; %lu of %lu clean pages read 1\n",
 	       done, steps, found, over, clean);
-	return found || !done;
+	if (fz.may_fail)
+		printf("%lu operations had not enough memory\n", failed);
+	return found || !done || (fz.may_fail && !failed);
 }

@@ -104,6 +104,8 @@ static struct {
 	struct io_uring_cqe *cqes;
 	unsigned int pin_page, pin_nr;
 	bool excludes;			/* this kernel has the contract */
+	bool may_fail;			/* allocations, see fz_faults() */
+	int faults;
 } fz;
 
 static inline char *fz_at(unsigned int page)
@@ -189,6 +191,27 @@ static void fz_die(const char *what)
 	_exit(3);
 }
 
+/*
+ * With fz.may_fail, lets the kernel fail allocations of this task from now on, or
+ * not any more. The file is that of the process which has opened it.
+ */
+static void fz_faults(bool on)
+{
+	if (fz.may_fail && pwrite(fz.faults, on ? "1" : "0", 1, 0) != 1)
+		fz_die("make-it-fail");
+}
+
+static void fz_faults_open(void)
+{
+	if (!fz.may_fail)
+		return;
+	/* In a child it is the open that may fail. */
+	do
+		fz.faults = open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	while (fz.faults < 0 && errno == ENOMEM);
+	fz_faults(false);
+}
+
 static int fz_tmpfile(int flags)
 {
 	char path[] = "/var/tmp/write_tracking.XXXXXX";
@@ -245,10 +268,11 @@ static inline __u64 fz_entry(unsigned int page)
 {
 	__u64 ent = 0;
 
-	if (pread(fz.pagemap, &ent, sizeof(ent),
-		  (unsigned long)fz_at(page) / fz.page * sizeof(ent)) !=
-	    sizeof(ent))
-		fz_die("pagemap");
+	while (pread(fz.pagemap, &ent, sizeof(ent),
+		     (unsigned long)fz_at(page) / fz.page * sizeof(ent)) !=
+	       sizeof(ent))
+		if (errno != ENOMEM)
+			fz_die("pagemap");
 	return ent;
 }
 
@@ -388,6 +412,7 @@ static void fz_ring_open(void)
 /* What belongs to one process, and is made anew in a child */
 static void fz_init_process(void)
 {
+	fz_faults_open();
 	fz.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	fz.clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
 	fz.mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
@@ -435,6 +460,8 @@ static void fz_init_child(void)
 	close(fz.uffd[0]);
 	close(fz.uffd[1]);
 	close(fz.ring);
+	if (fz.may_fail)
+		close(fz.faults);
 	fz.handling = false;
 	fz_init_process();
 }
@@ -608,11 +635,15 @@ static inline int fz_direct(unsigned int page, unsigned int nr, unsigned int c)
 
 static inline int fz_unpin(unsigned int page, unsigned int nr, unsigned int c)
 {
+	int ret;
+
 	if (!fz.pin_nr)
 		return -ENOENT;
-	fz.pin_nr = 0;
-	return fz_ret(syscall(__NR_io_uring_register, fz.ring,
-			      IORING_UNREGISTER_BUFFERS, NULL, 0));
+	ret = fz_ret(syscall(__NR_io_uring_register, fz.ring,
+			     IORING_UNREGISTER_BUFFERS, NULL, 0));
+	if (!ret)
+		fz.pin_nr = 0;
+	return ret;
 }
 
 static inline int fz_pin(unsigned int page, unsigned int nr, unsigned int c)
@@ -648,8 +679,11 @@ static inline int fz_uring(unsigned int page, unsigned int nr, unsigned int c)
 		fz.sq_array[i] = i;
 		__atomic_store_n(fz.sq_tail, tail + 1, __ATOMIC_RELEASE);
 		if (syscall(__NR_io_uring_enter, fz.ring, 1, 1,
-			    IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+			    IORING_ENTER_GETEVENTS, NULL, 0) != 1) {
+			/* It was not taken. */
+			__atomic_store_n(fz.sq_tail, tail, __ATOMIC_RELEASE);
 			return -errno;
+		}
 		i = *fz.cq_head;
 		if (i == __atomic_load_n(fz.cq_tail, __ATOMIC_ACQUIRE))
 			return -EIO;
@@ -662,12 +696,17 @@ static inline int fz_uring(unsigned int page, unsigned int nr, unsigned int c)
 
 /* What happens to memory */
 
+/* What lacks memory has done a part of it, and is to be called again. */
 static inline int fz_clear(unsigned int value, unsigned int b, unsigned int c)
 {
 	char text[4];
+	int ret;
 
 	snprintf(text, sizeof(text), "%u", value);
-	return fz_ret(write(fz.clear_refs, text, strlen(text)));
+	do
+		ret = fz_ret(write(fz.clear_refs, text, strlen(text)));
+	while (ret == -ENOMEM);
+	return ret;
 }
 
 static inline int fz_node(unsigned int page, unsigned int nr, unsigned int node)
@@ -708,6 +747,7 @@ static inline int fz_ksm(unsigned int page, unsigned int nr, unsigned int zero)
 	ret = fz_madvise(page, nr, MADV_MERGEABLE);
 	if (ret)
 		return ret;
+	fz_faults(false);
 	start = fz_number(scans);
 	fz_echo("/sys/kernel/mm/ksm/run", "1");
 	for (i = 0; i < 100 && fz_number(scans) < start + 3; i++)
@@ -729,8 +769,10 @@ static inline int fz_split(unsigned int page, unsigned int nr, unsigned int c)
 static inline int fz_swapoff(unsigned int a, unsigned int b, unsigned int c)
 {
 	char text[1024] = "", *line;
-	int fd = open("/proc/swaps", O_RDONLY | O_CLOEXEC), ret = 0;
+	int fd, ret = 0;
 
+	fz_faults(false);
+	fd = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
 		fz_die("/proc/swaps");
 	close(fd);
@@ -740,7 +782,9 @@ static inline int fz_swapoff(unsigned int a, unsigned int b, unsigned int c)
 
 		if (sscanf(line + 1, "%63s", name) != 1)
 			continue;
+		fz_faults(true);
 		ret = fz_ret(swapoff(name));
+		fz_faults(false);
 		if (ret)
 			continue;
 		if (swapon(name, 0))
@@ -779,8 +823,11 @@ static inline int fz_close(unsigned int mode, unsigned int b, unsigned int c)
 {
 	bool async = mode & FZ_ASYNC;
 
+	fz_faults(false);
 	fz_handler_stop();
+	fz_faults(true);
 	close(fz.uffd[async]);
+	fz_faults(false);
 	fz.uffd[async] = fz_uffd_open(async);
 	fz_handler_start();
 	return 0;
@@ -853,14 +900,20 @@ static inline int fz_scan(unsigned int page, unsigned int nr, __u64 flags,
 		.category_mask = category,
 		.return_mask = category,
 	};
-	long n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
+	long n;
 
-	if (n < 0)
-		return -errno;
 	memset(has, 0, FZ_PAGES * sizeof(*has));
-	while (n--)
-		for (at = vec[n].start; at < vec[n].end; at += fz.page)
-			has[fz_page_of(at)] = true;
+	for (; arg.start < arg.end; arg.start = arg.walk_end) {
+		n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
+		/* Nothing was done, or it would tell how far it came. */
+		while (n < 0 && errno == ENOMEM)
+			n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
+		if (n < 0)
+			return -errno;
+		while (n--)
+			for (at = vec[n].start; at < vec[n].end; at += fz.page)
+				has[fz_page_of(at)] = true;
+	}
 	return 0;
 }
 
@@ -887,9 +940,11 @@ static inline int fz_fork(unsigned int page, unsigned int nr, unsigned int val)
 	pid_t pid = fork();
 	int status;
 
-	if (!pid)
+	if (!pid) {
+		fz_faults_open();
 		_exit(fz_in_child ? fz_in_child(page, nr, val) :
 		      fz_store(page, nr, val));
+	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return -errno;
 	return status ? -ECHILD : 0;
@@ -971,9 +1026,10 @@ static inline int fz_storm(unsigned int page, unsigned int nr, unsigned int what
 	fz_st.stop = false;
 	fz_st.val = FZ_STORM_VALUE;
 	for (i = 0; i < 2; i++)
-		if (pthread_create(&thread[i], NULL, fz_storm_thread,
-				   (void *)(unsigned long)(i + 1)))
-			fz_die("thread");
+		while (pthread_create(&thread[i], NULL, fz_storm_thread,
+				      (void *)(unsigned long)(i + 1)))
+			if (!fz.may_fail)
+				fz_die("thread");
 	fz_storm_clear();
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	end = t.tv_sec * 1000 + t.tv_nsec / 1000000 + FZ_STORM_MS;

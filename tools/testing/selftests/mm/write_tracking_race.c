@@ -410,6 +410,37 @@ TEST_F_TIMEOUT(one, h11_race_collapse, RACE_TIMEOUT)
 	race(_metadata, m, store_on, disturb_collapse);
 }
 
+/*
+ * A store that comes while its page is being unregistered waits for nobody. Only
+ * one that has found no page with the VMA locked can be late.
+ */
+TEST_F_TIMEOUT(two, s07_race_unregister, RACE_TIMEOUT)
+{
+	struct wt_mem *m = &self->m;
+	unsigned long waited = 0, hung = 0;
+	long start = now_ms();
+	int uffd = open_uffd(_metadata, 0);
+	struct waiter w = { .page = m->addr };
+	pthread_t thread;
+
+	for (; now_ms() - start < RACE_MS && !hung; waited++) {
+		ASSERT_EQ(0, madvise(m->addr, m->len, wt_is_shared(m) ?
+				     MADV_REMOVE : MADV_DONTNEED));
+		NO_ERROR(wt_register(uffd, m->addr, m->len, WT_MISSING));
+		w.done = 0;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, store_and_tell, &w));
+		/* From before the store to after it has begun to wait */
+		usleep(waited % 64 * 5);
+		NO_ERROR(wt_unregister(uffd, m->addr, m->len));
+		hung += !waiter_woken(&w, uffd, m);
+		pthread_join(thread, NULL);
+	}
+	EXPECT_EQ(0, hung)
+		TH_LOG("a store waits on after unregister, in round %lu", waited);
+	EXPECT_LE(10, waited);
+	close(uffd);
+}
+
 /* The same for get-and-clear, by soft-dirty or by a userfaultfd. */
 static void scan_race(struct __test_metadata *_metadata, struct wt_mem *m,
 		      bool uffd, void *(*writer)(void *),

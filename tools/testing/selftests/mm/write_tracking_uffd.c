@@ -1286,6 +1286,88 @@ TEST_F(uffd, h25_uffd_of_another)
 	wt_dismiss(&child);
 }
 
+/* S07: a store that waits for a handler does not need one after unregister. */
+
+struct waiter {
+	void *page;
+	atomic_int done;
+};
+
+static void *store_and_tell(void *arg)
+{
+	struct waiter *w = arg;
+
+	wt_store(w->page);
+	w->done = 1;
+	return NULL;
+}
+
+/* Whether it gets done within @ms */
+static bool waiter_done(struct waiter *w, int ms)
+{
+	for (; !w->done && ms > 0; ms--)
+		usleep(1000);
+	return w->done;
+}
+
+/* What unregister left waiting is woken by hand, or the test would hang too. */
+static bool waiter_woken(struct waiter *w, int uffd, const struct wt_mem *m)
+{
+	struct uffdio_range range = { (uintptr_t)m->addr, m->len };
+	bool done = waiter_done(w, 2000);
+
+	while (!w->done) {
+		ioctl(uffd, UFFDIO_WAKE, &range);
+		usleep(1000);
+	}
+	return done;
+}
+
+static void unregister_wakes(struct __test_metadata *_metadata, struct wt_mem *m,
+			     __u64 mode)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	struct waiter w = { 0 };
+	struct uffd_msg msg;
+	pthread_t thread;
+
+	NEED(wt_map(m, WT_SHMEM));
+	NEED(wt_populate(m));
+	w.page = m->addr;
+	pfd.fd = open_uffd(_metadata, ALL_WP | UFFD_FEATURE_MINOR_SHMEM);
+	NO_ERROR(wt_register(pfd.fd, m->addr, m->len, mode));
+	if (mode == WT_WP)
+		NO_ERROR(wt_protect(pfd.fd, m->addr, m->len, true));
+	else
+		ASSERT_EQ(0, madvise(m->addr, m->len, mode == WT_MINOR ?
+				     MADV_DONTNEED : MADV_REMOVE));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, store_and_tell, &w));
+	ASSERT_EQ(1, poll(&pfd, 1, 20000));
+	ASSERT_EQ(sizeof(msg), read(pfd.fd, &msg, sizeof(msg)));
+	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
+	EXPECT_EQ(0, w.done);
+	NO_ERROR(wt_unregister(pfd.fd, m->addr, m->len));
+	EXPECT_TRUE(waiter_woken(&w, pfd.fd, m))
+		TH_LOG("a store waits on after unregister");
+	pthread_join(thread, NULL);
+	close(pfd.fd);
+}
+
+TEST_F(one, s07_unregister_wakes_missing)
+{
+	unregister_wakes(_metadata, &self->m, WT_MISSING);
+}
+
+TEST_F(one, s07_unregister_wakes_wp)
+{
+	unregister_wakes(_metadata, &self->m, WT_WP);
+}
+
+TEST_F(one, s07_unregister_wakes_minor)
+{
+	unregister_wakes(_metadata, &self->m, WT_MINOR);
+}
+
 /* H30: the modes of what is not armed are none of unregister's business. */
 TEST_F(uffd, h30_unregister_over_tracked)
 {
