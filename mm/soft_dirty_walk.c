@@ -454,7 +454,6 @@ static int soft_dirty_clear_ptes(pmd_t *pmd, unsigned long addr,
 	spinlock_t *ptl;	/* of the PMD, or of the PTEs */
 	pte_t *start, *pte;
 	bool flush = false;
-	unsigned int nr;
 
 	ptl = pmd_trans_huge_lock(pmd, vma);
 	if (ptl) {
@@ -471,13 +470,11 @@ static int soft_dirty_clear_ptes(pmd_t *pmd, unsigned long addr,
 	/* Reclaim may have put off the flush that ends the stores to a page. */
 	flush_tlb_batched_pending(walk->mm);
 	arch_enter_lazy_mmu_mode();
-	for (pte = start; addr < next; pte += nr, addr += nr * PAGE_SIZE) {
-		nr = wrtrack_clean_batch(pte, addr, next);
-		if (!nr) {
-			flush |= __soft_dirty_clear_pte(vma, addr, pte);
-			nr = 1;
-		}
-	}
+	/* Much is clean as a whole: pass over it fast, until something is not. */
+	for (pte = start; wrtrack_batch_clean(pte, addr, next); pte += WRTRACK_BATCH)
+		addr += WRTRACK_BATCH * PAGE_SIZE;
+	for (; addr < next; pte++, addr += PAGE_SIZE)
+		flush |= __soft_dirty_clear_pte(vma, addr, pte);
 	arch_leave_lazy_mmu_mode();
 	pte_unmap_unlock(start, ptl);
 	cond_resched();
