@@ -36,7 +36,9 @@ faults=
 [ "$FAULTS" = 0 ] || faults="for i in failslab fail_page_alloc; do
 	cd /sys/kernel/debug/\$i && echo 1 >probability && echo -1 >times && echo 0 >verbose &&
 	echo N >ignore-gfp-wait && echo 1 >task-filter || exit
-done; echo 0 >min-order && echo N >ignore-gfp-highmem || exit; cd /mnt; "
+done; echo 0 >min-order && echo N >ignore-gfp-highmem || exit; cd /mnt
+# Without memory for it, the kernel kills who has a restartable sequence registered.
+export GLIBC_TUNABLES=glibc.pthread.rseq=0; "
 [ "$FAULTS" = 0 ] || go_on+=' -f'
 export CMD="${faults}mkdir -p out && ./write_tracking_fuzz -s $SEED -t $FUZZ_SECONDS -o out$go_on; s=\$?
 [ \$s = 0 ] || cp write_tracking_ops.h out/; exit \$s"

@@ -315,6 +315,16 @@ static void discarded(struct page *p)
 	p->written = false;
 }
 
+static bool has_bit(const struct page *p, unsigned int bit)
+{
+	return entries[p - pages] >> bit & 1;
+}
+
+static bool is_populated(const struct page *p)
+{
+	return has_bit(p, PM_HERE) || has_bit(p, PM_SWAPPED);
+}
+
 /* Operations: 0, SKIPPED, or -1 for a finding */
 
 /*
@@ -572,8 +582,9 @@ static void emptied(unsigned int off, unsigned int nr, unsigned int obj,
 				discarded(p);
 			continue;
 		}
+		/* What was not mapped, as checked last, may have no page table. */
 		if (p->must < ALWAYS)
-			p->must = IF_POPULATED;
+			p->must = is_populated(p) ? IF_POPULATED : ANY;
 		if (p->wp == WP_YES)
 			p->wp = WP_MAYBE;
 		p->clean = false;
@@ -930,16 +941,6 @@ static void read_entries(unsigned int page, unsigned int nr)
 
 	if (pread(fz.pagemap, &entries[page], len, pos) != len)
 		fz_die("pagemap");
-}
-
-static bool has_bit(const struct page *p, unsigned int bit)
-{
-	return entries[p - pages] >> bit & 1;
-}
-
-static bool is_populated(const struct page *p)
-{
-	return has_bit(p, PM_HERE) || has_bit(p, PM_SWAPPED);
 }
 
 /* All of the range is armed for write-protection by one userfaultfd. */
