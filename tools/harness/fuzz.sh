@@ -33,13 +33,15 @@ export TIMEOUT=$((FUZZ_SECONDS + 600)) OUT=$out DIR=$WORK/selftests/tools/testin
 # One allocation in a hundred, of those that the fuzzer asks for: of all sizes, and also of
 # those that may wait for memory, which nearly all do.
 faults=
-[ "$FAULTS" = 0 ] || faults="for i in failslab fail_page_alloc; do
+if [ "$FAULTS" = 1 ]; then
+	go_on+=' -f'
+	faults="for i in failslab fail_page_alloc; do
 	cd /sys/kernel/debug/\$i && echo 1 >probability && echo -1 >times && echo 0 >verbose &&
 	echo N >ignore-gfp-wait && echo 1 >task-filter || exit
 done; echo 0 >min-order && echo N >ignore-gfp-highmem || exit; cd /mnt
 # Without memory for it, the kernel kills who has a restartable sequence registered.
 export GLIBC_TUNABLES=glibc.pthread.rseq=0; "
-[ "$FAULTS" = 0 ] || go_on+=' -f'
+fi
 export CMD="${faults}mkdir -p out && ./write_tracking_fuzz -s $SEED -t $FUZZ_SECONDS -o out$go_on; s=\$?
 [ \$s = 0 ] || cp write_tracking_ops.h out/; exit \$s"
 exec "$HARNESS/vm.sh" exec

@@ -907,16 +907,18 @@ static inline int fz_scan(unsigned int page, unsigned int nr, __u64 flags,
 	long n;
 
 	memset(has, 0, FZ_PAGES * sizeof(*has));
-	for (; arg.start < arg.end; arg.start = arg.walk_end) {
+	while (arg.start < arg.end) {
 		n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
-		/* Nothing was done, or it would tell how far it came. */
-		while (n < 0 && errno == ENOMEM)
-			n = ioctl(fz.pagemap, PAGEMAP_SCAN, &arg);
-		if (n < 0)
+		if (n < 0) {
+			/* Nothing was done, or it would tell how far it came. */
+			if (errno == ENOMEM)
+				continue;
 			return -errno;
+		}
 		while (n--)
 			for (at = vec[n].start; at < vec[n].end; at += fz.page)
 				has[fz_page_of(at)] = true;
+		arg.start = arg.walk_end;
 	}
 	return 0;
 }

@@ -1302,25 +1302,21 @@ static void *store_and_tell(void *arg)
 	return NULL;
 }
 
-/* Whether it gets done within @ms */
-static bool waiter_done(struct waiter *w, int ms)
-{
-	for (; !w->done && ms > 0; ms--)
-		usleep(1000);
-	return w->done;
-}
-
-/* What unregister left waiting is woken by hand, or the test would hang too. */
+/*
+ * Does it get done within two seconds? What unregister left waiting is woken by
+ * hand, or the test would hang too.
+ */
 static bool waiter_woken(struct waiter *w, int uffd, const struct wt_mem *m)
 {
 	struct uffdio_range range = { (uintptr_t)m->addr, m->len };
-	bool done = waiter_done(w, 2000);
+	int ms;
 
-	while (!w->done) {
-		ioctl(uffd, UFFDIO_WAKE, &range);
+	for (ms = 0; !w->done; ms++) {
+		if (ms >= 2000)
+			ioctl(uffd, UFFDIO_WAKE, &range);
 		usleep(1000);
 	}
-	return done;
+	return ms <= 2000;
 }
 
 static void unregister_wakes(struct __test_metadata *_metadata, struct wt_mem *m,
