@@ -20,6 +20,8 @@
 
 #include "internal.h"
 
+bool soft_dirty_used __read_mostly;
+
 /*
  * Can @vma be tracked, if it is not yet? A device that maps by huge pages alone
  * cannot be mapped by PTEs instead. Unsharing a hugetlb page table drops its
@@ -104,10 +106,14 @@ static int soft_dirty_start(struct mm_struct *mm)
 		return -EINTR;
 
 	set_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
+	WRITE_ONCE(soft_dirty_used, true);
 
 	/* GUP-fast has to wait for the mmap lock, so no page is pinned meanwhile. */
 	raw_write_seqcount_begin(&mm->write_protect_seq);
-	/* Pairs with the atomic that raises the pin count in GUP-fast. */
+	/*
+	 * Pairs with the atomic that raises the pin count in GUP-fast, and with
+	 * soft_dirty_in_use().
+	 */
 	smp_mb();
 
 	vma_iter_set(&vmi, 0);
@@ -194,13 +200,23 @@ void soft_dirty_stop(struct mm_struct *mm)
 
 	mmap_assert_write_locked(mm);
 
+	if (!test_bit(MMF_HAS_SOFT_DIRTY, &mm->flags))
+		return;
+
 	tlb_gather_mmu(&tlb, mm);
 	vma_iter_init(&vmi, mm, 0);
 	for_each_vma(vmi, vma) {
-		if (vma_soft_dirty_tracked(vma))
-			soft_dirty_unprotect(&tlb, vma);
+		/* What moved has been left with bits that mean nothing. */
+		if (userfaultfd_wp(vma) || (vma->vm_flags & VM_PFNMAP))
+			continue;
+		/* No page fault must set a bit again. */
+		vma_start_write(vma);
+		if (is_vm_hugetlb_page(vma))
+			hugetlb_unshare_all_pmds(vma);
+		soft_dirty_unprotect(&tlb, vma);
 	}
 	tlb_finish_mmu(&tlb);
+	clear_bit(MMF_HAS_SOFT_DIRTY, &mm->flags);
 
 	vma_iter_set(&vmi, 0);
 	for_each_vma(vmi, vma) {

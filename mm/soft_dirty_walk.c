@@ -199,6 +199,7 @@ static int soft_dirty_split_pmd(pmd_t *pmd, unsigned long addr,
 	unsigned long haddr = addr & HPAGE_PMD_MASK;
 	struct folio *folio = NULL;
 	spinlock_t *ptl;	/* of the PMD, then of the PTEs */
+	bool pinned;
 	pte_t *pte;
 	int i;
 
@@ -209,15 +210,15 @@ static int soft_dirty_split_pmd(pmd_t *pmd, unsigned long addr,
 		folio = soft_dirty_pmd_folio(vma, haddr, *pmd);
 	else if (is_pmd_migration_entry(*pmd))
 		folio = pfn_swap_entry_folio(pmd_to_swp_entry(*pmd));
-	if (folio)
-		folio_get(folio);
+	/* No reference: one under migration has none to give. */
+	pinned = soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio);
 	spin_unlock(ptl);
 
 	__split_huge_pmd(vma, pmd, haddr, false, NULL);
 
 	if (pte_alloc(vma->vm_mm, pmd)) {
 		soft_dirty_untrack(vma);
-	} else if (soft_dirty_may_be_pinned(vma) && soft_dirty_pinned(folio)) {
+	} else if (pinned) {
 		pte = pte_offset_map_lock(vma->vm_mm, pmd, haddr, &ptl);
 		for (i = 0; pte && i < HPAGE_PMD_NR; i++) {
 			if (pte_none(ptep_get(pte + i)))
@@ -228,9 +229,6 @@ static int soft_dirty_split_pmd(pmd_t *pmd, unsigned long addr,
 		if (pte)
 			pte_unmap_unlock(pte, ptl);
 	}
-
-	if (folio)
-		folio_put(folio);
 	return !vma_wrtracked(vma);
 }
 
@@ -471,8 +469,9 @@ static int soft_dirty_clear_ptes(pmd_t *pmd, unsigned long addr,
 	flush_tlb_batched_pending(walk->mm);
 	arch_enter_lazy_mmu_mode();
 	/* Much is clean as a whole: pass over it fast, until something is not. */
-	for (pte = start; wrtrack_batch_clean(pte, addr, next); pte += WRTRACK_BATCH)
-		addr += WRTRACK_BATCH * PAGE_SIZE;
+	for (pte = start; next - addr >= WRTRACK_MANY * PAGE_SIZE &&
+	     wrtrack_clean(pte, WRTRACK_MANY); pte += WRTRACK_MANY)
+		addr += WRTRACK_MANY * PAGE_SIZE;
 	for (; addr < next; pte++, addr += PAGE_SIZE)
 		flush |= __soft_dirty_clear_pte(vma, addr, pte);
 	arch_leave_lazy_mmu_mode();

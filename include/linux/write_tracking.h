@@ -83,9 +83,27 @@ int soft_dirty_clear_hole(struct vm_area_struct *vma, unsigned long addr,
 			  unsigned long end);
 
 #ifdef CONFIG_MEM_SOFT_DIRTY
+extern bool soft_dirty_used;
+
+/*
+ * Does anything have to be told to those who track? To be asked after it was
+ * done: then it was done before the first of them began.
+ */
+static inline bool soft_dirty_in_use(void)
+{
+	/* Pairs with the one in soft_dirty_start(). */
+	smp_mb();
+	return READ_ONCE(soft_dirty_used);
+}
+
 int soft_dirty_clear(struct mm_struct *mm);
 void soft_dirty_stop(struct mm_struct *mm);
 #else
+static inline bool soft_dirty_in_use(void)
+{
+	return false;
+}
+
 static inline int soft_dirty_clear(struct mm_struct *mm)
 {
 	return 0;

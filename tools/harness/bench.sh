@@ -36,7 +36,7 @@ side_by_side() {
 	printf '\n%-34s %12s %12s %8s\n' "$2" vanilla patched ratio
 	awk -F'\t' 'NR == FNR { v[$1] = $4; next }
 		$4 == "-" || v[$1] == "-" { printf "%-34s %12s %12s %8s\n", $1, v[$1], $4, "-"; next }
-		{ printf "%-34s %12.1f %12.1f %8.3f\n", $1, v[$1], $4, v[$1] > 0 ? $4 / v[$1] : 0 }' \
+		{ printf "%-34s %12.1f %12.1f %8.3f\n", $1, v[$1], $4, (v[$1] > 0 ? $4 / v[$1] : 0) }' \
 		"$KEEP/$1.vanilla" "$KEEP/$1.patched"
 }
 
@@ -124,7 +124,7 @@ for kernel in vanilla patched; do
 		}' "$KEEP/criu.$kernel" >"$KEEP/iteration.$kernel"
 done
 export ICOUNT=0
-run stalls './write_tracking_bench -s -p 262144 -r 5'
+APPEND='clocksource=tsc tsc=reliable' run stalls './write_tracking_bench -s -p 262144 -r 16'
 
 side_by_side main 'instructions per page, 10 % written'
 side_by_side all 'instructions per page, all written'

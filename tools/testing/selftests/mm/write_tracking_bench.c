@@ -17,6 +17,7 @@
 #include <getopt.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,6 +52,13 @@ static void die(const char *what)
 {
 	fprintf(stderr, "error: %s: %s\n", what, strerror(errno));
 	exit(1);
+}
+
+static void start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	errno = pthread_create(thread, NULL, run, arg);
+	if (errno)
+		die("pthread_create");
 }
 
 static __u64 now(void)
@@ -137,9 +145,10 @@ static void load_all(char *p)
 /* @percent of the pages, evenly spread */
 static void store_some(char *p)
 {
-	for (size_t i = 0; i < pages; i++)
-		if (i * percent / 100 != (i + 1) * percent / 100)
-			store(p, i);
+	size_t nr = pages * percent / 100;
+
+	for (size_t i = 0; i < nr; i++)
+		store(p, i * 100 / percent);
 }
 
 static char *map_populated(void)
@@ -480,8 +489,7 @@ static void bench_sync(void)
 	t = now();
 	arm(uffd, p);
 	took("sync.register", pages, t);
-	if (pthread_create(&thread, NULL, handle, &uffd))
-		die("pthread_create");
+	start(&thread, handle, &uffd);
 	t = now();
 	protect(uffd, p, pages, true);
 	took("sync.protect", pages, t);
@@ -507,6 +515,16 @@ static void bench_sync(void)
 	took("sync.register after soft-dirty", pages, t);
 	close(uffd);
 	unmap(p);
+
+	/* It is tracked, and this is new to it. */
+	clear("4");
+	p = map_populated();
+	uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	t = now();
+	arm(uffd, p);
+	took("sync.register beside soft-dirty", pages, t);
+	close(uffd);
+	unmap(p);
 }
 
 static const struct {
@@ -523,7 +541,9 @@ static const struct {
 /*
  * How long does a program wait for its page faults while it is cleared? One
  * thread stores to one page after the other and takes the time of each store,
- * this one clears over and over.
+ * this one clears over and over. In between a third one stores to everything.
+ * Each has a CPU of its own: an emulated one that has touched much memory takes
+ * milliseconds to flush its TLB, so it should be idle during a clear.
  */
 #define SAMPLES		4000000
 
@@ -534,12 +554,23 @@ struct stalls {
 	atomic_bool clearing, stop;
 };
 
+static void pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	/* With fewer CPUs than that they have to share. */
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void *stall(void *arg)
 {
 	struct stalls *s = arg;
 	__u64 last, t;
 	size_t i;
 
+	pin_to_cpu(1);
 	for (i = 0; !s->stop && s->nr < SAMPLES; i = (i + 1) % pages) {
 		if (!s->clearing) {
 			i = 0;
@@ -553,6 +584,13 @@ static void *stall(void *arg)
 	return NULL;
 }
 
+static void *populate(void *arg)
+{
+	pin_to_cpu(2);
+	store_all(arg);
+	return NULL;
+}
+
 static int by_size(const void *a, const void *b)
 {
 	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
@@ -563,25 +601,25 @@ static int by_size(const void *a, const void *b)
 static void bench_stalls(void)
 {
 	static const double part[] = { 50, 90, 99, 99.9, 99.99, 100 };
-	struct stalls s = { .p = map_populated() };
+	struct stalls s = { .p = map_anon() };
+	pthread_t thread, writer;
 	__u64 t, total = 0;
-	pthread_t thread;
 	size_t i, at;
 
 	s.ns = map(SAMPLES * sizeof(*s.ns), MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	memset(s.ns, 1, SAMPLES * sizeof(*s.ns));
-	clear("4");
-	if (pthread_create(&thread, NULL, stall, &s))
-		die("pthread_create");
+	pin_to_cpu(0);
+	start(&thread, stall, &s);
 	for (int r = 0; r < rounds; r++) {
 		/* Everything was written: the clear has work to do. */
-		store_all(s.p);
+		start(&writer, populate, s.p);
+		pthread_join(writer, NULL);
+		usleep(10000);
 		s.clearing = true;
 		t = now();
 		clear("4");
 		total += now() - t;
 		s.clearing = false;
-		usleep(10000);
 	}
 	s.stop = true;
 	pthread_join(thread, NULL);

@@ -1071,6 +1071,22 @@ static int do_poison(struct step *s)
 	return 0;
 }
 
+static int do_hwpoison(struct step *s)
+{
+	struct page *p = &pages[s->a];
+
+	s->b = 1;
+	if (!is_mapped(s->a, 1) || !is_anon(p) || p->pinned)
+		return SKIPPED;
+	if (try(fz_hwpoison, s->a, s->b, 0))
+		return 0;
+	p->poisoned = true;
+	p->must = p->must == ALWAYS ? ALWAYS : ANY;
+	p->wp = WP_NO;
+	p->clean = false;
+	return 0;
+}
+
 static int do_umove(struct step *s)
 {
 	struct page *from = &pages[s->a], *to = &pages[s->c];
@@ -1339,6 +1355,7 @@ static const struct op {
 	{ "scan_wp", do_scan_wp, 40, BLOCK, 1, { 0 } },
 	{ "copy", do_copy, 15, RANGE, 1, { 0 } },
 	{ "poison", do_poison, 4, RANGE, 1, { 0 } },
+	{ "hwpoison", do_hwpoison, 4, RANGE, 1, { 0 } },
 	{ "umove", do_umove, 15, PAIR },
 	{ "fork", do_fork, 12, RANGE },
 	{ "become", do_become, 4, NONE, 1, { 0 } },

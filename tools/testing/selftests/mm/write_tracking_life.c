@@ -802,27 +802,57 @@ TEST_F(one, h26_mremap_of_strangers)
 
 /* H6: page tables that processes share, if the kernel can */
 
+#define GIG	(1UL << 30)
+
+/* Hugetlb memory that two processes map by the same page tables */
+static char *share_tables(struct __test_metadata *_metadata, struct wt_mem *m,
+			  struct wt_puppet *child)
+{
+	char *area;
+
+	NEED(wt_map(m, WT_HUGETLB_SHARED));
+	ASSERT_EQ(0, ftruncate(m->fd, GIG));
+	area = mmap(NULL, 2 * GIG, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		    MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, area);
+	m->addr = (char *)(((uintptr_t)area + GIG - 1) & ~(GIG - 1));
+	ASSERT_EQ(m->addr, mmap(m->addr, GIG, PROT_READ | PROT_WRITE, MAP_SHARED |
+				MAP_FIXED | MAP_NORESERVE, m->fd, 0));
+	NEED(wt_populate(m));
+	NEED(wt_puppet(child));
+	EXPECT_LE(0, wt_tell(child, STEP_LOAD, m->addr, 0));
+	EXPECT_LE(0, wt_tell(child, STEP_LOAD, wt_unit(m, 1), 0));
+	return area;
+}
+
+/* Something else was tracked: the tables are none of its business. */
+TEST_F(one, h06_hugetlb_shared_tables_stop)
+{
+	struct wt_mem *m = &self->m;
+	struct wt_puppet child;
+	char *area;
+
+	NO_ERROR(wt_clear_refs(0, "4"));
+	area = share_tables(_metadata, m, &child);
+	NO_ERROR(wt_clear_refs(0, "6"));
+	EXPECT_UNTRACKED(m->addr);
+	EXPECT_DIRTY(m->addr, m->len);
+	EXPECT_BIT(child.pid, m->addr, m->len, WT_SOFT_DIRTY, 1);
+	wt_store_even(m);
+	NO_ERROR(wt_tell(&child, STEP_STORE, m->addr, 0));
+	wt_dismiss(&child);
+	munmap(area, 2 * GIG);
+}
+
 TEST_F(one, h06_hugetlb_shared_tables)
 {
-	size_t gig = 1UL << 30;
 	struct wt_mem *m = &self->m;
 	struct wt_puppet child;
 	struct wt_handler h;
 	char *area;
 	int uffd;
 
-	NEED(wt_map(m, WT_HUGETLB_SHARED));
-	ASSERT_EQ(0, ftruncate(m->fd, gig));
-	area = mmap(NULL, 2 * gig, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-		    MAP_NORESERVE, -1, 0);
-	ASSERT_NE(MAP_FAILED, area);
-	m->addr = (char *)(((uintptr_t)area + gig - 1) & ~(gig - 1));
-	ASSERT_EQ(m->addr, mmap(m->addr, gig, PROT_READ | PROT_WRITE, MAP_SHARED |
-				MAP_FIXED | MAP_NORESERVE, m->fd, 0));
-	NEED(wt_populate(m));
-	NEED(wt_puppet(&child));
-	EXPECT_LE(0, wt_tell(&child, STEP_LOAD, m->addr, 0));
-	EXPECT_LE(0, wt_tell(&child, STEP_LOAD, wt_unit(m, 1), 0));
+	area = share_tables(_metadata, m, &child);
 
 	/* Tracked here, not there */
 	NO_ERROR(wt_clear_refs(0, "4"));
@@ -851,7 +881,7 @@ TEST_F(one, h06_hugetlb_shared_tables)
 	expect_events(_metadata, m, m->addr, &h, true);
 	wt_handle_stop(&h);
 	wt_dismiss(&child);
-	munmap(area, 2 * gig);
+	munmap(area, 2 * GIG);
 }
 
 /* H15: writers by force come to an end */
@@ -1008,6 +1038,30 @@ TEST_F(one, h17_hwpoison)
 	EXPECT_DIRTY(to + m->unit, m->len - m->unit);
 	munmap(to, m->len);
 	give_back(pfn);
+}
+
+/* A note that a page was written is no page. */
+TEST_F(one, h17_poison_over_note)
+{
+	struct wt_mem *m = &self->m;
+	struct uffdio_poison poison = { 0 };
+	char *to;
+	int uffd;
+
+	NEED(wt_map(m, WT_SHMEM));
+	to = elsewhere(m);
+	start_even(_metadata, m);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	ASSERT_EQ(to, mremap(m->addr, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED,
+			     to));
+	uffd = open_uffd(_metadata, UFFD_FEATURE_POISON);
+	NO_ERROR(wt_register(uffd, to, m->len, WT_MISSING));
+	poison.range.start = (uintptr_t)to;
+	poison.range.len = m->unit;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
+	NEED(wt_expect_sigbus(to));
+	close(uffd);
+	munmap(to, m->len);
 }
 
 TEST_F(one, h16_remap_file_pages)

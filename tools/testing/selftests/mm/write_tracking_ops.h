@@ -876,6 +876,32 @@ static inline int fz_poison(unsigned int page, unsigned int nr,
 			    &poison));
 }
 
+static void fz_nothing(int sig)
+{
+}
+
+/*
+ * Memory failure of a private page that nobody else has. The machine gets it
+ * back at once: what is left is the page table entry.
+ */
+static inline int fz_hwpoison(unsigned int page, unsigned int nr, unsigned int unused)
+{
+	const __u64 alone = 1ULL << 63 | 1ULL << 56, shared = 1ULL << 61;
+	__u64 ent = fz_entry(page);
+	char pfn[32];
+	int ret;
+
+	if ((ent & (alone | shared)) != alone)
+		return -EBUSY;
+	snprintf(pfn, sizeof(pfn), "%llu", ent & ((1ULL << 55) - 1));
+	/* One signal is for the injection itself. */
+	signal(SIGBUS, fz_nothing);
+	ret = fz_ret(madvise(fz_at(page), nr * fz.page, MADV_HWPOISON));
+	signal(SIGBUS, SIG_DFL);
+	fz_echo("/sys/kernel/debug/hwpoison/unpoison-pfn", pfn);
+	return ret;
+}
+
 /* One page at a time: how many is a matter of chance otherwise. */
 static inline int fz_umove(unsigned int from, unsigned int mode, unsigned int to)
 {

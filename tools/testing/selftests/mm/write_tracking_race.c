@@ -410,6 +410,136 @@ TEST_F_TIMEOUT(one, h11_race_collapse, RACE_TIMEOUT)
 	race(_metadata, m, store_on, disturb_collapse);
 }
 
+static void *punch(void *arg)
+{
+	struct wt_mem *m = arg;
+
+	fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, m->len);
+	return NULL;
+}
+
+static unsigned long first_word(int fd, off_t at)
+{
+	unsigned long val = 0;
+
+	if (pread(fd, &val, sizeof(val), at) != sizeof(val))
+		return 0;
+	return val;
+}
+
+/*
+ * The end of the hole is still there when the clear is over, and then it goes.
+ * Of shmem alone: who reads a file on a disk has to wait for the hole.
+ */
+TEST_F_TIMEOUT(one, s13_race_punch, RACE_TIMEOUT)
+{
+	struct wt_mem *m = &self->m;
+	size_t i, at, tries, seen = 0;
+	pthread_t thread;
+
+	NEED(wt_map(m, WT_SHMEM));
+	m->nr = 16384;
+	m->len = m->nr * m->unit;
+	at = m->len - m->unit;
+	ASSERT_EQ(0, ftruncate(m->fd, m->len));
+	m->addr = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	ASSERT_NE(MAP_FAILED, m->addr);
+
+	for (tries = 0; tries < 20 && seen < 3; tries++) {
+		for (i = 0; i < m->nr; i++)
+			wt_store(wt_unit(m, i));
+		NO_ERROR(wt_clear_refs(0, "4"));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, punch, m));
+		while (first_word(m->fd, 0))
+			;
+		NO_ERROR(wt_clear_refs(0, "4"));
+		i = first_word(m->fd, at);
+		pthread_join(thread, NULL);
+		ASSERT_EQ(0, first_word(m->fd, at));
+		if (!i)
+			continue;
+		seen++;
+		wt_load(m->addr + at);
+		EXPECT_DIRTY(m->addr + at, psize());
+	}
+	EXPECT_LE(ENOUGH, seen)
+		TH_LOG("the hole was always there before the clear was over");
+}
+
+static void *read_entries(void *arg)
+{
+	struct race *r = arg;
+	__u64 ent[16];
+
+	while (!r->stop)
+		for (size_t i = 0; i < r->m->nr; i++)
+			wt_entries(0, wt_unit(r->m, i), ARRAY_SIZE(ent), ent);
+	return NULL;
+}
+
+/* Who looks at hugetlb memory holds a lock that the hole has to do without. */
+TEST_F_TIMEOUT(one, s13_race_punch_hugetlb, RACE_TIMEOUT)
+{
+	struct wt_mem *m = &self->m;
+	struct race r = { .m = m };
+	unsigned long lost = 0;
+	pthread_t thread;
+	long start;
+
+	NEED(wt_map(m, WT_HUGETLB_SHARED));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, read_entries, &r));
+	for (start = now_ms(); now_ms() - start < RACE_MS;) {
+		NEED(wt_populate(m));
+		ASSERT_EQ(0, madvise(m->addr, m->unit, MADV_DONTNEED));
+		NO_ERROR(wt_clear_refs(0, "4"));
+		ASSERT_EQ(0, fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       0, m->unit));
+		wt_load(m->addr);
+		lost += !(wt_entry(m->addr) & PM_SOFT_DIRTY);
+	}
+	r.stop = 1;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, lost);
+}
+
+static void *stop_and_start(void *arg)
+{
+	struct race *r = arg;
+
+	while (!r->stop) {
+		wt_clear_refs(0, "6");
+		wt_clear_refs(0, "4");
+		r->disturbed++;
+	}
+	return NULL;
+}
+
+/* Whatever a child has come to inherit, it can end it. */
+TEST_F_TIMEOUT(one, s08_race_fork, RACE_TIMEOUT)
+{
+	struct wt_mem *m = &self->m;
+	struct race r = { .m = m };
+	pthread_t thread;
+	long start;
+	int status;
+	pid_t pid;
+
+	NEED(wt_map(m, WT_ANON));
+	NEED(wt_populate(m));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, stop_and_start, &r));
+	for (start = now_ms(); now_ms() - start < 2 * RACE_MS;) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(wt_clear_refs(0, "6") || wt_vmflag(0, m->addr, "sd") != 1);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+	}
+	r.stop = 1;
+	pthread_join(thread, NULL);
+	EXPECT_LE(2, r.disturbed);
+}
+
 /*
  * A store that comes while its page is being unregistered waits for nobody. Only
  * one that has found no page with the VMA locked can be late.

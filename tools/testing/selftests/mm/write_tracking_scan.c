@@ -149,6 +149,69 @@ TEST_F(one, s11_many_regions)
 	scan_many(_metadata, true);
 }
 
+/*
+ * A huge page is cleared as a whole or not at all: with room for a part of one
+ * the scan ends before it, and whoever goes on from there misses none.
+ */
+static void scan_few(struct __test_metadata *_metadata, struct wt_mem *m, bool armed)
+{
+	struct page_region vec[16];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg), .flags = GET_AND_CLEAR, .vec = (uintptr_t)vec,
+		.vec_len = 16, .category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	size_t nr = 4, len = nr * WT_HUGE_SIZE, seen = 0, i;
+	int fd, uffd = -1, calls = 0;
+	char *addr;
+
+	NEED(wt_map(m, WT_HUGETLB_SHARED));
+	ASSERT_EQ(0, ftruncate(m->fd, len));
+	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	ASSERT_NE(MAP_FAILED, addr);
+	if (armed) {
+		uffd = open_uffd(_metadata, ASYNC);
+		NO_ERROR(wt_register(uffd, addr, len, WT_WP));
+	}
+	for (i = 0; i < nr; i++)
+		wt_store(addr + i * WT_HUGE_SIZE);
+	if (armed)
+		NO_ERROR(wt_protect(uffd, addr, len, true));
+	else
+		NO_ERROR(wt_clear_refs(0, "4"));
+	for (i = 0; i < nr; i++)
+		wt_store(addr + i * WT_HUGE_SIZE);
+
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	ASSERT_LE(0, fd);
+	arg.max_pages = WT_HUGE_SIZE / psize() + 100;
+	arg.end = (uintptr_t)addr + len;
+	for (arg.start = (uintptr_t)addr; arg.start < arg.end && calls < 8; calls++) {
+		long n = ioctl(fd, PAGEMAP_SCAN, &arg);
+
+		ASSERT_LE(0, n);
+		while (n--)
+			seen += (vec[n].end - vec[n].start) / WT_HUGE_SIZE;
+		arg.start = arg.walk_end;
+	}
+	EXPECT_EQ(nr, seen);
+	EXPECT_EQ((uintptr_t)addr + len, arg.start);
+	close(fd);
+	if (armed)
+		close(uffd);
+	munmap(addr, len);
+}
+
+TEST_F(one, s15_max_pages)
+{
+	scan_few(_metadata, &self->m, false);
+}
+
+TEST_F(one, s11_max_pages)
+{
+	scan_few(_metadata, &self->m, true);
+}
+
 TEST_F(swap, s15_swapped_out)
 {
 	struct wt_mem *m = &self->m;
