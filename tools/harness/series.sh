@@ -111,27 +111,36 @@ apply() {
 }
 
 # owner FILE PATCH...: the patch that a new file belongs to: the first that adds a
-# line with its name, or, beside it, with its stem (a Makefile's). Else the last.
+# line with its name or stem beside it (a Makefile's), then the first with its name
+# anywhere; a header is named anywhere. Else the last.
 owner() {
-	local file=$1 patch
+	case $1 in
+	*.h) named_by anywhere "$@" ;;
+	*) named_by beside "$@" || named_by anywhere "$@" ;;
+	esac || echo end
+}
 
-	shift
+# named_by beside|anywhere FILE PATCH...
+named_by() {
+	local where=$1 file=$2 patch
+
+	shift 2
 	for patch; do
-		if awk -v file="$file" '
+		if awk -v file="$file" -v where="$where" '
 			BEGIN {
 				dir = file; sub(/\/[^\/]*$/, "", dir)
 				name = substr(file, length(dir) + 2)
 				stem = name; sub(/\.[^.]*$/, "", stem)
 			}
 			/^\+\+\+ / { at = $2; sub(/^b\//, "", at); sub(/\/[^\/]*$/, "", at); next }
-			/^\+/ && (index($0, name) ||
+			/^\+/ && ((where == "anywhere" && index($0, name)) ||
 				  (at == dir && $0 ~ "(^|[^A-Za-z0-9_])" stem "([^A-Za-z0-9_]|$)")) { found = 1; exit }
 			END { exit !found }' "$patch"; then
 			echo "$patch"
 			return
 		fi
 	done
-	echo end
+	return 1
 }
 
 # adopt OWNERS FILE...: a file that another new file names goes where that one goes.
