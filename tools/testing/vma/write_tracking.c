@@ -245,6 +245,13 @@ static bool is_protected(char c)
 	return c != '.' && (state_of(c)->flags & VM_WRTRACK);
 }
 
+/* Does soft-dirty keep away from it, whatever happens? */
+static bool is_foreign(char c)
+{
+	return (is_uffd(c) && is_protected(c)) ||
+	       (c != '.' && (state_of(c)->flags & VM_PFNMAP));
+}
+
 /* clear_refs 4, clear_refs 6, and all that leaves a userfaultfd */
 static char after_clear(char c)
 {
@@ -920,7 +927,10 @@ static int clear(struct world *w)
 
 static int stop(struct world *w)
 {
+	/* A world that was made as it is has not got it by being tracked. */
+	set_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags);
 	soft_dirty_stop(&w->mm);
+	VM_WARN_ON(test_bit(MMF_HAS_SOFT_DIRTY, &w->mm.flags));
 	return 0;
 }
 
@@ -953,7 +963,7 @@ static void expect_stop(struct snap *e)
 
 	for (i = 0; i < NR_PAGES; i++) {
 		touched[i] = is_tracked(e->c[i]);
-		if (touched[i])
+		if (!is_foreign(e->c[i]))
 			e->wp[i] = false;
 		e->c[i] = after_stop(e->c[i]);
 	}
