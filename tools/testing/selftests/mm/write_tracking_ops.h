@@ -880,9 +880,23 @@ static void fz_nothing(int sig)
 {
 }
 
+/* Is this one of the pages of a large folio? */
+static bool fz_is_large(__u64 pfn)
+{
+	const __u64 compound = 1ULL << 15 | 1ULL << 16;
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	__u64 flags = compound;
+
+	if (fd < 0 || pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) < 0)
+		flags = compound;
+	close(fd);
+	return flags & compound;
+}
+
 /*
  * Memory failure of a private page that nobody else has. The machine gets it
- * back at once: what is left is the page table entry.
+ * back at once: what is left is the page table entry. Not of a huge page: one
+ * that cannot be split is lost as a whole, sooner or later.
  */
 static inline int fz_hwpoison(unsigned int page, unsigned int nr, unsigned int unused)
 {
@@ -891,7 +905,7 @@ static inline int fz_hwpoison(unsigned int page, unsigned int nr, unsigned int u
 	char pfn[32];
 	int ret;
 
-	if ((ent & (alone | shared)) != alone)
+	if ((ent & (alone | shared)) != alone || fz_is_large(ent & ((1ULL << 55) - 1)))
 		return -EBUSY;
 	snprintf(pfn, sizeof(pfn), "%llu", ent & ((1ULL << 55) - 1));
 	/* One signal is for the injection itself. */

@@ -445,7 +445,7 @@ TEST_F_TIMEOUT(one, s13_race_punch, RACE_TIMEOUT)
 	m->addr = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
 	ASSERT_NE(MAP_FAILED, m->addr);
 
-	for (tries = 0; tries < 20 && seen < 3; tries++) {
+	for (tries = 0; tries < 60 && seen < 3; tries++) {
 		for (i = 0; i < m->nr; i++)
 			wt_store(wt_unit(m, i));
 		NO_ERROR(wt_clear_refs(0, "4"));
