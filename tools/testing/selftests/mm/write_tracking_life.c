@@ -802,7 +802,7 @@ TEST_F(one, h26_mremap_of_strangers)
 
 /* H6: page tables that processes share, if the kernel can */
 
-#define GIG	(1UL << 30)
+#define GIG	(512 * WT_HUGE_SIZE)
 
 /* Hugetlb memory that two processes map by the same page tables */
 static char *share_tables(struct __test_metadata *_metadata, struct wt_mem *m,
