@@ -1236,11 +1236,16 @@ static int check_scan(void)
 
 	if (fz_scan(0, FZ_ARENA, 0, PAGE_IS_SOFT_DIRTY, dirty))
 		fz_die("PAGEMAP_SCAN");
-	for_range(p, 0, FZ_ARENA)
-		if (p->mapped && dirty[p - pages] != has_bit(p, PM_DIRTY) &&
+	for_range(p, 0, FZ_ARENA) {
+		if (!p->mapped || dirty[p - pages] == has_bit(p, PM_DIRTY))
+			continue;
+		/* khugepaged may have collapsed it after pagemap was read. */
+		read_entries(p - pages, 1);
+		if (dirty[p - pages] != has_bit(p, PM_DIRTY) &&
 		    finding(SCAN, p, PM_DIRTY, dirty[p - pages],
 			    entries[p - pages]))
 			return -1;
+	}
 	return 0;
 }
 
