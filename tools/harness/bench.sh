@@ -109,7 +109,7 @@ mkdir -p "$KEEP/dir" "$KEEP/log"
 cp "$PROGRAM" "$KEEP/dir/"
 export TIMEOUT=3000 DIR=$KEEP/dir
 
-say "instructions per page, on kernels without debug options; about 15 minutes"
+say "instructions per page, on kernels without debug options; about half an hour"
 export ICOUNT=1
 # Where free pages lie makes up to two percent. It depends on how many there are, so the
 # least of three counts.

@@ -479,6 +479,16 @@ static void *handle(void *arg)
 	return NULL;
 }
 
+static void only_register(char *p, const char *name)
+{
+	int uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	__u64 t = now();
+
+	arm(uffd, p);
+	took(name, pages, t);
+	close(uffd);
+}
+
 static void bench_sync(void)
 {
 	int uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
@@ -509,21 +519,13 @@ static void bench_sync(void)
 	clear("4");
 	if (write(clear_refs, "6", 1) != 1 && errno != EINVAL)
 		die("clear_refs 6");
-	uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
-	t = now();
-	arm(uffd, p);
-	took("sync.register after soft-dirty", pages, t);
-	close(uffd);
+	only_register(p, "sync.register after soft-dirty");
 	unmap(p);
 
 	/* It is tracked, and this is new to it. */
 	clear("4");
 	p = map_populated();
-	uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
-	t = now();
-	arm(uffd, p);
-	took("sync.register beside soft-dirty", pages, t);
-	close(uffd);
+	only_register(p, "sync.register beside soft-dirty");
 	unmap(p);
 }
 
