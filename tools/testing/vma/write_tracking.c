@@ -131,8 +131,8 @@ static struct vm_area_struct *dup_vma(struct vm_area_struct *vma)
 #define unlink_anon_vmas(_vma)	drop_anon_vma(_vma)
 #define mapping_can_writeback(_mapping) ((void)(_mapping), false)
 /* Nothing is ever pinned. */
-#define raw_write_seqcount_begin(_seqcount) ((void)0)
-#define raw_write_seqcount_end(_seqcount) ((void)0)
+#define raw_write_seqcount_begin(_seqcount) ((void)(_seqcount))
+#define raw_write_seqcount_end(_seqcount) ((void)(_seqcount))
 
 static long change_protection(struct mmu_gather *tlb,
 			      struct vm_area_struct *vma, unsigned long start,
@@ -914,9 +914,10 @@ static void fault(struct world *w, int page)
 static int clear(struct world *w)
 {
 	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, &w->mm, 0);
+	struct vma_iterator vmi;
 	bool new = false;
 
+	vma_iter_init(&vmi, &w->mm, 0);
 	for_each_vma(vmi, vma)
 		new |= soft_dirty_can_track(vma);
 	VM_WARN_ON(soft_dirty_clear(&w->mm));

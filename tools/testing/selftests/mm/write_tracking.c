@@ -14,6 +14,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <lib/test_hmm_uapi.h>
 #include <linux/mman.h>
 #include <linux/perf_event.h>
 #include <poll.h>

@@ -395,6 +395,51 @@ TEST_F(one, s03_uprobe)
 	close(fd);
 }
 
+static int mirror(int fd, unsigned long what, char *addr, void *data, size_t len)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)addr, .ptr = (uintptr_t)data, .npages = len / psize(),
+	};
+
+	return ioctl(fd, what, &cmd) ? -errno : 0;
+}
+
+/* A device that has the pages in its own memory asks before it stores to them. */
+TEST_F(one, s03_device_private)
+{
+	struct wt_mem *m = &self->m;
+	unsigned char *may, *data;
+	size_t unit, i;
+	int fd;
+
+	fd = open("/dev/hmm_dmirror0", O_RDWR);
+	if (fd < 0)
+		SKIP(return, "/dev/hmm_dmirror0: %s", strerror(errno));
+	NEED(wt_map(m, WT_ANON));
+	NEED(wt_populate(m));
+	may = calloc(m->len / psize(), 1);
+	data = malloc(m->len);
+	ASSERT_TRUE(may && data);
+
+	NO_ERROR(mirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, m->addr, data, m->len));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	EXPECT_CLEAN(m->addr, m->len);
+	NO_ERROR(mirror(fd, HMM_DMIRROR_SNAPSHOT, m->addr, may, m->len));
+	for (i = 0; i < m->len / psize(); i++)
+		ASSERT_EQ(HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL | HMM_DMIRROR_PROT_READ, may[i]);
+
+	memset(data, 0x5a, psize());
+	for (unit = 0; unit < m->nr; unit += 2)
+		NO_ERROR(mirror(fd, HMM_DMIRROR_WRITE, wt_unit(m, unit), data, psize()));
+	EXPECT_EVEN(m);
+	for (unit = 0; unit < m->nr; unit += 2)
+		EXPECT_EQ(0x5a, *wt_unit(m, unit));
+	EXPECT_EVEN(m);
+	free(data);
+	free(may);
+	close(fd);
+}
+
 /* S3: what does not */
 
 TEST_F(mem, s03_reading)

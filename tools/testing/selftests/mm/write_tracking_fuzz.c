@@ -1091,8 +1091,9 @@ static int do_umove(struct step *s)
 {
 	struct page *from = &pages[s->a], *to = &pages[s->c];
 
+	/* Of a huge page that is pinned: it tries to split it as long as it is. */
 	if (!is_mapped(s->a, 1) || !is_mapped(s->c, 1) || s->a == s->c ||
-	    !is_anon(from) || !is_anon(to) || from->pinned || to->pinned ||
+	    !is_anon(from) || !is_anon(to) || is_pinned(0, FZ_PAGES) ||
 	    !to->armed)
 		return SKIPPED;
 	s->b = to->armed & FZ_ASYNC;

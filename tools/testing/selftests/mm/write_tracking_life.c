@@ -1064,6 +1064,26 @@ TEST_F(one, h17_poison_over_note)
 	munmap(to, m->len);
 }
 
+/* Of armed hugetlb memory, too. */
+TEST_F(one, h17_poison_over_hugetlb_note)
+{
+	struct wt_mem *m = &self->m;
+	struct uffdio_poison poison = { 0 };
+	int uffd;
+
+	NEED(wt_map(m, WT_HUGETLB_SHARED));
+	NEED(wt_populate(m));
+	uffd = open_uffd(_metadata, ALL_WP | UFFD_FEATURE_POISON);
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_MISSING | WT_WP));
+	wt_store(m->addr);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	poison.range.start = (uintptr_t)m->addr;
+	poison.range.len = m->unit;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
+	NEED(wt_expect_sigbus(m->addr));
+	close(uffd);
+}
+
 TEST_F(one, h16_remap_file_pages)
 {
 	struct wt_mem *m = &self->m;

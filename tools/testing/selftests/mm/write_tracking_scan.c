@@ -212,6 +212,31 @@ TEST_F(one, s11_max_pages)
 	scan_few(_metadata, &self->m, true);
 }
 
+/* A huge page that the range begins in is passed over, the next one is not. */
+TEST_F(one, s11_start_in_huge_page)
+{
+	struct wt_mem *m = &self->m;
+	struct page_region vec[16];
+	char *next;
+	int uffd;
+
+	NEED(wt_map(m, WT_HUGETLB_SHARED));
+	NEED(wt_populate(m));
+	uffd = open_uffd(_metadata, ASYNC);
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, true));
+	wt_store(m->addr);
+	next = m->addr + WT_HUGE_SIZE;
+	wt_store(next);
+	ASSERT_EQ(1, wt_scan(m->addr + psize(), m->len - psize(), GET_AND_CLEAR,
+			     PAGE_IS_WRITTEN, vec, 16));
+	EXPECT_EQ((uintptr_t)next, vec[0].start);
+	EXPECT_EQ((uintptr_t)m->addr + m->len, wt_walk_end);
+	EXPECT_WP(next, WT_HUGE_SIZE, 1);
+	EXPECT_WP(m->addr, WT_HUGE_SIZE, 0);
+	close(uffd);
+}
+
 TEST_F(swap, s15_swapped_out)
 {
 	struct wt_mem *m = &self->m;
@@ -238,6 +263,30 @@ TEST_F(shared, s15_zapped)
 	EXPECT_CLEAN(m->addr, m->len);
 	wt_load_all(m);
 	EXPECT_CLEAN(m->addr, m->len);
+}
+
+/* Armed memory says so, too: that nothing is mapped does not hide what was written. */
+TEST_F(shared, s11_zapped)
+{
+	struct wt_mem *m = &self->m;
+	int uffd = open_uffd(_metadata, ASYNC);
+
+	NEED(wt_populate(m));
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, true));
+	wt_store_even(m);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	expect_written(_metadata, m, true);
+	EXPECT_WP(m->addr, m->len, 1);
+	wt_load_all(m);
+	expect_written(_metadata, m, false);
+	wt_store_even(m);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	/* Not protected and not mapped, which is no reason to forget. */
+	NO_ERROR(wt_protect(uffd, m->addr, m->unit, false));
+	wt_load_all(m);
+	expect_written(_metadata, m, true);
+	close(uffd);
 }
 
 /* The file gets its content after the clear, and loses it after the scan. */

@@ -195,6 +195,65 @@ TEST_F(uffd, s04_armed_again)
 	wt_handle_stop(&h);
 }
 
+/* With that many mappings and no more, none can become two. */
+static void limit_mappings(bool limit)
+{
+	static const char name[] = "/proc/sys/vm/max_map_count";
+	static long before;
+	char text[32];
+
+	if (limit)
+		before = wt_read_number(name);
+	snprintf(text, sizeof(text), "%ld", limit ? 1 : before);
+	wt_write_file(name, text);
+}
+
+/* What fails for want of a mapping has not changed anything. */
+TEST_F(one, s04_no_room_tracked)
+{
+	struct wt_mem *m = &self->m;
+	int uffd, ret;
+
+	NEED(wt_map(m, WT_SHMEM));
+	start_even(_metadata, m);
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
+	uffd = open_uffd(_metadata, ALL_WP);
+	limit_mappings(true);
+	ret = wt_register(uffd, wt_unit(m, 2), m->unit, WT_MISSING);
+	limit_mappings(false);
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_TRACKED(m->addr);
+	EXPECT_EVEN(m);
+	close(uffd);
+}
+
+static void no_room_armed(struct __test_metadata *_metadata, struct wt_mem *m,
+			  bool leave)
+{
+	int uffd, ret;
+
+	NEED(wt_map(m, WT_SHMEM));
+	uffd = start_armed(_metadata, m, ALL_WP | UFFD_FEATURE_MINOR_SHMEM);
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, true));
+	limit_mappings(true);
+	ret = leave ? wt_unregister(uffd, wt_unit(m, 2), m->unit) :
+		      wt_register(uffd, wt_unit(m, 2), m->unit, WT_MINOR);
+	limit_mappings(false);
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_WP(m->addr, m->len, 1);
+	close(uffd);
+}
+
+TEST_F(one, s04_no_room_armed)
+{
+	no_room_armed(_metadata, &self->m, false);
+}
+
+TEST_F(one, s07_unregister_no_room)
+{
+	no_room_armed(_metadata, &self->m, true);
+}
+
 /* S5: the other modes end tracking */
 
 static void leave_tracking(struct __test_metadata *_metadata, struct wt_mem *m,
