@@ -46,12 +46,16 @@ static bool soft_dirty_pte_pinned(struct vm_area_struct *vma,
 				 vm_normal_folio(vma, addr, pte));
 }
 
-/* Migration of a pinned page will fail, and bring the page back. */
+/*
+ * Migration of a pinned page will fail, and bring the page back. A device stores
+ * to its own memory without a page fault.
+ */
 static bool soft_dirty_entry_pinned(struct vm_area_struct *vma,
 				    swp_entry_t entry)
 {
-	return is_migration_entry(entry) && soft_dirty_may_be_pinned(vma) &&
-	       soft_dirty_pinned(pfn_swap_entry_folio(entry));
+	return is_device_private_entry(entry) ||
+	       (is_migration_entry(entry) && soft_dirty_may_be_pinned(vma) &&
+		soft_dirty_pinned(pfn_swap_entry_folio(entry)));
 }
 
 /* A page can be unmapped while it is pinned. DAX pages are in no page cache. */
