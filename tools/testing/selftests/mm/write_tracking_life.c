@@ -1040,11 +1040,21 @@ TEST_F(one, h17_hwpoison)
 	give_back(pfn);
 }
 
+static void poison_unit(struct __test_metadata *_metadata, struct wt_mem *m,
+			int uffd, char *addr)
+{
+	struct uffdio_poison poison = {
+		.range = { .start = (uintptr_t)addr, .len = m->unit },
+	};
+
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
+	NEED(wt_expect_sigbus(addr));
+}
+
 /* A note that a page was written is no page. */
 TEST_F(one, h17_poison_over_note)
 {
 	struct wt_mem *m = &self->m;
-	struct uffdio_poison poison = { 0 };
 	char *to;
 	int uffd;
 
@@ -1056,10 +1066,7 @@ TEST_F(one, h17_poison_over_note)
 			     to));
 	uffd = open_uffd(_metadata, UFFD_FEATURE_POISON);
 	NO_ERROR(wt_register(uffd, to, m->len, WT_MISSING));
-	poison.range.start = (uintptr_t)to;
-	poison.range.len = m->unit;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
-	NEED(wt_expect_sigbus(to));
+	poison_unit(_metadata, m, uffd, to);
 	close(uffd);
 	munmap(to, m->len);
 }
@@ -1068,7 +1075,6 @@ TEST_F(one, h17_poison_over_note)
 TEST_F(one, h17_poison_over_hugetlb_note)
 {
 	struct wt_mem *m = &self->m;
-	struct uffdio_poison poison = { 0 };
 	int uffd;
 
 	NEED(wt_map(m, WT_HUGETLB_SHARED));
@@ -1077,10 +1083,7 @@ TEST_F(one, h17_poison_over_hugetlb_note)
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_MISSING | WT_WP));
 	wt_store(m->addr);
 	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_DONTNEED));
-	poison.range.start = (uintptr_t)m->addr;
-	poison.range.len = m->unit;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
-	NEED(wt_expect_sigbus(m->addr));
+	poison_unit(_metadata, m, uffd, m->addr);
 	close(uffd);
 }
 
