@@ -1040,17 +1040,6 @@ TEST_F(one, h17_hwpoison)
 	give_back(pfn);
 }
 
-static void poison_unit(struct __test_metadata *_metadata, struct wt_mem *m,
-			int uffd, char *addr)
-{
-	struct uffdio_poison poison = {
-		.range = { .start = (uintptr_t)addr, .len = m->unit },
-	};
-
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
-	NEED(wt_expect_sigbus(addr));
-}
-
 /* A note that a page was written is no page. */
 TEST_F(one, h17_poison_over_note)
 {

@@ -1260,20 +1260,27 @@ TEST_F(shared, h14_continue)
 
 /* H17: poison stays poison */
 
+static void poison_unit(struct __test_metadata *_metadata, struct wt_mem *m,
+			int uffd, char *addr)
+{
+	struct uffdio_poison poison = {
+		.range = { .start = (uintptr_t)addr, .len = m->unit },
+	};
+
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
+	NEED(wt_expect_sigbus(addr));
+}
+
 TEST_F(uffd, h17_poison)
 {
 	struct wt_mem *m = &self->m;
-	struct uffdio_poison poison = {
-		.range = { .start = (uintptr_t)m->addr, .len = m->unit },
-	};
 	char *to = m->addr + (8UL << 20);
 	struct wt_puppet child;
 	int uffd;
 
 	uffd = open_uffd(_metadata, ALL_WP | UFFD_FEATURE_POISON);
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_MISSING));
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_POISON, &poison));
-	NEED(wt_expect_sigbus(m->addr));
+	poison_unit(_metadata, m, uffd, m->addr);
 	NO_ERROR(wt_clear_refs(0, "4"));
 	NEED(wt_expect_sigbus(m->addr));
 	EXPECT_WP(m->addr, m->unit, 0);
