@@ -251,6 +251,8 @@ struct vm_area_struct *soft_dirty_untrack_range(struct vm_area_struct *vma,
 /*
  * A mapping that grew since soft-dirty was cleared is two VMAs. Make one of
  * those in the range that differ in nothing else, by tracking none of them.
+ * Not of hugetlb: that never merges, and a table with stale bits in it could
+ * be shared.
  *
  * Returns the VMA at @start, or NULL.
  */
@@ -266,7 +268,7 @@ struct vm_area_struct *soft_dirty_merge_range(struct mm_struct *mm,
 	for_each_vma_range(vmi, vma, end) {
 		if (vma->vm_start > start && (!prev || prev->vm_end != vma->vm_start))
 			break;
-		if (vma_soft_dirty_tracked(vma))
+		if (vma_soft_dirty_tracked(vma) && !is_vm_hugetlb_page(vma))
 			vma = soft_dirty_switch(&vmi, prev, vma, false);
 		prev = vma;
 	}

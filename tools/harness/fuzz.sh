@@ -36,8 +36,8 @@ faults=
 if [ "$FAULTS" = 1 ]; then
 	go_on+=' -f'
 	faults="for i in failslab fail_page_alloc; do
-	cd /sys/kernel/debug/\$i && echo 1 >probability && echo -1 >times && echo 0 >verbose &&
-	echo N >ignore-gfp-wait && echo 1 >task-filter || exit
+	cd /sys/kernel/debug/\$i && echo 1 >task-filter && echo -1 >times && echo 0 >verbose &&
+	echo N >ignore-gfp-wait && echo 1 >probability || exit
 done; echo 0 >min-order && echo N >ignore-gfp-highmem || exit; cd /mnt
 # Without memory for it, the kernel kills who has a restartable sequence registered.
 export GLIBC_TUNABLES=glibc.pthread.rseq=0; "

@@ -423,7 +423,7 @@ static void expect_device_dirty(struct __test_metadata *_metadata, struct wt_mem
 TEST_F(one, s03_device_private)
 {
 	struct wt_mem *m = &self->m;
-	char *data;
+	char *data, *to;
 	int fd;
 
 	fd = open("/dev/hmm_dmirror0", O_RDWR);
@@ -448,6 +448,17 @@ TEST_F(one, s03_device_private)
 	EXPECT_CLEAN(m->addr, m->len);
 	wt_store_even(m);
 	EXPECT_EVEN(m);
+
+	/* With bits that mean nothing: what moved is not tracked */
+	NO_ERROR(wt_clear_refs(0, "4"));
+	to = mmap(NULL, m->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, to);
+	ASSERT_EQ(to, mremap(m->addr, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	m->addr = to;
+	NO_ERROR(mirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, to, data, m->len));
+	NO_ERROR(wt_clear_refs(0, "4"));
+	expect_device_dirty(_metadata, m, fd);
+	munmap(to, m->len);
 	free(data);
 	close(fd);
 }

@@ -266,9 +266,8 @@ TEST_F(shared, s15_zapped)
 }
 
 /* Armed memory says so, too: that nothing is mapped does not hide what was written. */
-TEST_F(shared, s11_zapped)
+static void zapped(struct __test_metadata *_metadata, struct wt_mem *m)
 {
-	struct wt_mem *m = &self->m;
 	int uffd = open_uffd(_metadata, ASYNC);
 
 	NEED(wt_populate(m));
@@ -286,6 +285,39 @@ TEST_F(shared, s11_zapped)
 	NO_ERROR(wt_protect(uffd, m->addr, m->unit, false));
 	wt_load_all(m);
 	expect_written(_metadata, m, true);
+	close(uffd);
+}
+
+TEST_F(shared, s11_zapped)
+{
+	zapped(_metadata, &self->m);
+}
+
+/* In other private memory a hole is written. */
+TEST_F(one, s11_zapped_private_hugetlb)
+{
+	NEED(wt_map(&self->m, WT_HUGETLB));
+	zapped(_metadata, &self->m);
+}
+
+/* What was written to a file counts, also if the file has lost it since. */
+TEST_F(shared, s11_truncate)
+{
+	struct wt_mem *m = &self->m;
+	int uffd = open_uffd(_metadata, ASYNC);
+	struct page_region vec[16];
+	size_t i;
+
+	NEED(wt_populate(m));
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, true));
+	wt_store_even(m);
+	ASSERT_EQ(0, ftruncate(m->fd, 0));
+	ASSERT_EQ(0, ftruncate(m->fd, m->len));
+	for (i = 0; i < m->nr; i += 2)
+		EXPECT_EQ(1, wt_scan(wt_unit(m, i), m->unit, GET_AND_CLEAR,
+				     PAGE_IS_WRITTEN, vec, 16));
+	EXPECT_EQ(0, wt_scan(m->addr, m->unit, GET_AND_CLEAR, PAGE_IS_WRITTEN, vec, 16));
 	close(uffd);
 }
 
