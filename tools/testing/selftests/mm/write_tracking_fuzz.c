@@ -24,7 +24,7 @@
 
 #define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
 #define MAX_STEPS	1000
-#define HANG_S		60		/* a sequence that takes longer hangs */
+#define HANG_S		120		/* a sequence that takes longer hangs */
 #define MINIMISE_S	60
 #define MAX_DEPTH	4		/* of a process that became its child */
 
