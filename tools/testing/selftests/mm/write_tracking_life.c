@@ -970,6 +970,26 @@ TEST_F(anon, h16_madv_free)
 	EXPECT_EVEN(m);
 }
 
+/* What protects outlives the page that MADV_FREE lets go of. */
+TEST_F(anon, h16_madv_free_protected)
+{
+	struct wt_mem *m = &self->m;
+	int uffd = open_uffd(_metadata, ALL_WP);
+
+	NEED(wt_populate(m));
+	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_FREE));
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, true));
+	ASSERT_EQ(0, madvise(m->addr, m->len, MADV_PAGEOUT));
+	EXPECT_WP(m->addr, m->len, 1);
+	EXPECT_EQ(0, wt_load(m->addr));
+	EXPECT_WP(m->addr, m->len, 1);
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, false));
+	EXPECT_WP(m->addr, m->len, 0);
+	wt_store_even(m);
+	close(uffd);
+}
+
 static void give_back(unsigned long pfn)
 {
 	char text[32];
