@@ -975,6 +975,8 @@ TEST_F(anon, h16_madv_free_protected)
 {
 	struct wt_mem *m = &self->m;
 	int uffd = open_uffd(_metadata, ALL_WP);
+	struct wt_handler h;
+	size_t i;
 
 	NEED(wt_populate(m));
 	NO_ERROR(wt_register(uffd, m->addr, m->len, WT_WP));
@@ -984,9 +986,14 @@ TEST_F(anon, h16_madv_free_protected)
 	EXPECT_WP(m->addr, m->len, 1);
 	EXPECT_EQ(0, wt_load(m->addr));
 	EXPECT_WP(m->addr, m->len, 1);
-	NO_ERROR(wt_protect(uffd, m->addr, m->len, false));
-	EXPECT_WP(m->addr, m->len, 0);
-	wt_store_even(m);
+	NO_ERROR(wt_protect(uffd, wt_unit(m, 1), m->unit, false));
+	EXPECT_WP(wt_unit(m, 1), m->unit, 0);
+	/* What was read and what was not: both deliver. */
+	NEED(wt_handle(&h, uffd, m));
+	for (i = 0; i < m->nr; i++)
+		wt_store(wt_unit(m, i));
+	EXPECT_EQ(m->nr - 1, h.wp);
+	wt_handle_stop(&h);
 	close(uffd);
 }
 
