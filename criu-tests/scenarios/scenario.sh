@@ -289,12 +289,15 @@ after_stores() {
 	done
 }
 
-# Only a mapping that is new needs clear_refs where PAGEMAP_SCAN clears, too.
+# Only a mapping that is new needs clear_refs where PAGEMAP_SCAN clears, too. One that
+# has moved is new.
 cleared_at_once() {
 	if ! "$CRIU" check --feature pagemap_scan_soft_dirty >/dev/null 2>&1; then
 		note "PAGEMAP_SCAN does not clear soft-dirty in this kernel"
 	elif [ -n "${CRIU_FAULT:-}" ]; then
 		claim "CRIU does without PAGEMAP_SCAN" [ "$at_once" = 0 ]
+	elif [ "${1:-}" = mremap ]; then
+		claim "what has moved is cleared by clear_refs ($((step - at_once)) of $step)" [ "$at_once" = 0 ]
 	else
 		claim "dumps clear what they read ($at_once of $step)" [ "$at_once" -gt 0 ]
 	fi
@@ -365,7 +368,7 @@ pages() {
 		done
 	done
 	dump_and_restore
-	cleared_at_once
+	cleared_at_once "$kind"
 	case $kind:${ROOTLESS:-} in
 	shmem-swapped:1 | memfd-swapped:1) note "CRIU writes all of a shared mapping that has no entries" ;;
 	shmem*:1 | memfd*:1) incremental ;;
