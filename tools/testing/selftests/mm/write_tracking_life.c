@@ -994,6 +994,8 @@ TEST_F(anon, h16_madv_free_protected)
 		wt_store(wt_unit(m, i));
 	EXPECT_EQ(m->nr - 1, h.wp);
 	wt_handle_stop(&h);
+	NO_ERROR(wt_protect(uffd, m->addr, m->len, false));
+	EXPECT_WP(m->addr, m->len, 0);
 	close(uffd);
 }
 
